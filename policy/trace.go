@@ -1,0 +1,215 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"meridian/health"
+)
+
+// Trace records how a decision came about: one PoolTrace for each run of a pool's chain. All
+// methods do nothing on a nil *Trace.
+type Trace struct {
+	Runs    []PoolTrace `json:"runs"`
+	Outcome string      `json:"outcome"`
+	Given   []string    `json:"given,omitzero"` // members, in order
+
+	stage []Pick // who was in before the step
+}
+
+// PoolTrace is one run of one pool's chain.
+type PoolTrace struct {
+	Pool    string        `json:"pool"`
+	Why     string        `json:"why"` // why this pool, in this manner
+	Members []MemberTrace `json:"members"`
+	Steps   []StepTrace   `json:"steps"`
+	Note    string        `json:"note,omitzero"`
+}
+
+// MemberTrace is a member as the run found it.
+type MemberTrace struct {
+	Member string   `json:"member"`
+	Weight uint16   `json:"weight"`
+	Tier   uint16   `json:"tier"`
+	Site   string   `json:"site,omitzero"`
+	Addrs  []string `json:"addrs"`        // of the family asked for, each with its state
+	Out    string   `json:"out,omitzero"` // why it never came in
+}
+
+// StepTrace is what one step did.
+type StepTrace struct {
+	Step    string    `json:"step"`
+	Kept    []string  `json:"kept"`
+	Dropped []Dropped `json:"dropped,omitzero"`
+	Note    string    `json:"note,omitzero"`
+}
+
+// Dropped is a member that a step took out, and why.
+type Dropped struct {
+	Member string `json:"member"`
+	Why    string `json:"why"`
+}
+
+func (t *Trace) start(p *Pool, c Client, s *Scratch, failOpen bool) {
+	if t == nil {
+		return
+	}
+	run := PoolTrace{Pool: p.Name, Why: "asked for"}
+	switch {
+	case failOpen:
+		run.Why = "fail open: a step that leaves nobody is passed over"
+	case len(t.Runs) > 0:
+		run.Why = "on_empty"
+	}
+	for i, m := range p.Members {
+		mt := MemberTrace{Member: m.Name, Weight: m.Weight, Tier: m.Tier, Site: m.Site}
+		for j, a := range m.Addrs {
+			if FamilyOf(a) == c.Family {
+				mt.Addrs = append(mt.Addrs, a.String()+" "+p.stateText(s.words[i].State(j), i, j))
+			}
+		}
+		if mt.Addrs == nil {
+			mt.Out = "no " + c.Family.String() + " address"
+		}
+		run.Members = append(run.Members, mt)
+	}
+	if len(s.picks) == 0 {
+		run.Note = "no member has an " + c.Family.String() + " address"
+	}
+	t.Runs = append(t.Runs, run)
+}
+
+func (p *Pool) stateText(s health.State, member, addr int) string {
+	if !p.Checked {
+		return "up (not checked)"
+	}
+	if why := p.reason(member, addr); why != "" && s != health.Up {
+		return s.String() + " (" + why + ")"
+	}
+	return s.String()
+}
+
+func (t *Trace) before(s *Scratch) {
+	if t == nil {
+		return
+	}
+	t.stage = append(t.stage[:0], s.picks...)
+}
+
+func (t *Trace) after(p *Pool, st *Step, s *Scratch, left, failOpen bool) {
+	if t == nil {
+		return
+	}
+	run := &t.Runs[len(t.Runs)-1]
+	step := StepTrace{Step: st.String()}
+	switch {
+	case !left && failOpen:
+		step.Note = "passed over: it would leave nobody"
+		step.Kept = p.names(s.picks)
+	case !left:
+		step.Note = "leaves nobody"
+		for _, pick := range t.stage {
+			step.Dropped = append(step.Dropped, Dropped{p.Members[pick.Member].Name, p.whyNotUp(pick, s)})
+		}
+	default:
+		step.Kept = p.names(s.picks)
+		for _, pick := range t.stage {
+			if why, out := p.whyOut(st, pick, s); out {
+				step.Dropped = append(step.Dropped, Dropped{p.Members[pick.Member].Name, why})
+			}
+		}
+		if st.Op == OpWeighted {
+			step.Note = "in the order of a draw by weight, made as far as it is needed"
+		}
+	}
+	run.Steps = append(run.Steps, step)
+}
+
+// whyOut says whether a step took pick out, or some of its addresses, and why.
+func (p *Pool) whyOut(st *Step, pick Pick, s *Scratch) (why string, out bool) {
+	at := slices.IndexFunc(s.picks, func(k Pick) bool { return k.Member == pick.Member })
+	if at >= 0 {
+		if lost := pick.Addrs &^ s.picks[at].Addrs; lost != 0 {
+			return "in part: " + p.whyNotUp(Pick{pick.Member, lost}, s), true
+		}
+		return "", false
+	}
+	m := &p.Members[pick.Member]
+	switch st.Op {
+	case OpUp:
+		return p.whyNotUp(pick, s), true
+	case OpTier:
+		if len(s.picks) > 0 {
+			chosen := p.Members[s.picks[0].Member].Tier
+			if chosen > m.Tier {
+				return fmt.Sprintf("tier %d; the draw for trickle chose tier %d", m.Tier, chosen), true
+			}
+			return fmt.Sprintf("tier %d; tier %d is present", m.Tier, chosen), true
+		}
+	case OpTake:
+		if len(s.picks) < st.N {
+			return "its site " + m.Site + " is given already", true
+		}
+		if m.Weight == 0 {
+			return "weight 0: only when nothing else is left", true
+		}
+		return "not drawn", true
+	}
+	return "left out", true
+}
+
+// whyNotUp names the addresses of pick and their states.
+func (p *Pool) whyNotUp(pick Pick, s *Scratch) string {
+	var parts []string
+	for j, a := range p.Members[pick.Member].Addrs {
+		if pick.Addrs&(1<<j) != 0 {
+			state := s.words[pick.Member].State(j)
+			text := a.String() + " is " + p.stateText(state, int(pick.Member), j)
+			if state == health.Unknown {
+				text += ", and another is known to be up"
+			}
+			parts = append(parts, text)
+		}
+	}
+	return strings.Join(parts, "; ")
+}
+
+func (p *Pool) names(picks []Pick) []string {
+	names := make([]string, len(picks))
+	for i, pick := range picks {
+		names[i] = p.Members[pick.Member].Name
+	}
+	return names
+}
+
+// note records a pool that was not run at all.
+func (t *Trace) note(p *Pool, format string, args ...any) {
+	if t == nil {
+		return
+	}
+	t.Runs = append(t.Runs, PoolTrace{Pool: p.Name, Note: fmt.Sprintf(format, args...)})
+}
+
+// fallback records which entry of on_empty comes next.
+func (t *Trace) fallback(p *Pool, f *Fallback) {
+	if t == nil || len(t.Runs) == 0 {
+		return
+	}
+	last := &t.Runs[len(t.Runs)-1]
+	if last.Note != "" {
+		last.Note += "; "
+	}
+	last.Note += "on_empty of " + p.Name + " goes on with " + f.String()
+}
+
+func (t *Trace) decided(d *Decision) {
+	if t == nil {
+		return
+	}
+	t.Outcome = d.Outcome.String()
+	if d.FailOpen {
+		t.Outcome += " (fail open)"
+	}
+	t.Given = d.Pool.names(d.Picks)
+}

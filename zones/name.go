@@ -1,0 +1,268 @@
+package zones
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"strings"
+)
+
+const (
+	maxName   = 255 // bytes of a name on the wire, the root's included (RFC 1035 §2.3.4)
+	maxLabel  = 63
+	maxLabels = 127
+)
+
+// Name is a domain name in canonical wire form (lower case, uncompressed), with the hash of each
+// of its suffixes, so that a look-up of any ancestor costs no second pass.
+type Name struct {
+	wire   [maxName + 9]byte // room to read eight bytes at any place
+	size   uint8             // bytes of wire in use, the root's included
+	labels uint8             // the root's not counted
+	start  [maxLabels + 1]uint8
+	hash   [maxLabels + 1]uint64 // of the suffix that begins with label i; [labels] is the root's
+}
+
+// Wire returns the name in wire form. It belongs to n.
+func (n *Name) Wire() []byte { return n.wire[:n.size] }
+
+// suffix returns the wire form of the last labels labels.
+func (n *Name) suffix(labels int) []byte { return n.wire[n.offset(labels):n.size] }
+
+// offset is where the last labels labels begin.
+func (n *Name) offset(labels int) uint8 { return n.start[int(n.labels)-labels] }
+
+// suffixHash is the hash of the last labels labels.
+func (n *Name) suffixHash(labels int) uint64 { return n.hash[int(n.labels)-labels] }
+
+// Read sets n from an uncompressed name at the start of b, folding its case (RFC 4343), and
+// returns how many bytes the name takes there. ok is false where b ends early, a label is a
+// pointer or of an unknown kind, or the name is longer than 255 bytes.
+func (n *Name) Read(b []byte) (size int, ok bool) {
+	at, labels := 0, 0
+	for {
+		if at >= len(b) || at >= maxName {
+			return 0, false
+		}
+		length := int(b[at])
+		if length == 0 {
+			break
+		}
+		if length > maxLabel || at+1+length >= len(b) || at+1+length >= maxName {
+			return 0, false
+		}
+		n.start[labels] = uint8(at)
+		labels++
+		n.wire[at] = b[at]
+		for i := at + 1; i <= at+length; i++ {
+			n.wire[i] = lower[b[i]]
+		}
+		at += 1 + length
+	}
+	n.wire[at] = 0
+	n.start[labels] = uint8(at)
+	n.labels, n.size = uint8(labels), uint8(at+1)
+	n.rehash()
+	return at + 1, true
+}
+
+// lower maps ASCII capitals to small letters and every other byte to itself.
+var lower = func() (t [256]byte) {
+	for i := range t {
+		t[i] = byte(i)
+		if 'A' <= i && i <= 'Z' {
+			t[i] += 'a' - 'A'
+		}
+	}
+	return t
+}()
+
+const rootHash = 0x243f6a8885a308d3
+
+func (n *Name) rehash() {
+	h := uint64(rootHash)
+	n.hash[n.labels] = h
+	for i := int(n.labels) - 1; i >= 0; i-- {
+		h = childHash(h, n.wire[n.start[i]:], 1+int(n.wire[n.start[i]]))
+		n.hash[i] = h
+	}
+}
+
+// childHash continues the hash of a name with a label before it: size bytes, its length byte
+// first. b has eight bytes of room beyond what is read.
+func childHash(h uint64, b []byte, size int) uint64 {
+	for i := 0; i < size; i += 8 {
+		chunk := binary.LittleEndian.Uint64(b[i:])
+		if rest := size - i; rest < 8 {
+			chunk &= 1<<(8*rest) - 1
+		}
+		hi, lo := bits.Mul64(h^chunk, 0x9e3779b97f4a7c15)
+		h = hi ^ lo
+	}
+	return h
+}
+
+// wildcardLabel is "*" in wire form, with room to read eight bytes.
+var wildcardLabel = [9]byte{1, '*'}
+
+// wildcardHash is the hash of the wildcard below the last labels labels.
+func (n *Name) wildcardHash(labels int) uint64 {
+	return childHash(n.suffixHash(labels), wildcardLabel[:], 2)
+}
+
+// ParseName reads a name as keys spell it: labels joined by dots, no final dot, RFC 1035 §5.1
+// escapes; "." is the root. Case is folded.
+func ParseName(text string) (*Name, error) {
+	var wire []byte
+	if text == "" {
+		return nil, fmt.Errorf("an empty name")
+	}
+	if text != "." {
+		label := []byte{0}
+		end := func() error {
+			switch size := len(label) - 1; {
+			case size == 0:
+				return fmt.Errorf("%q has an empty label", text)
+			case size > maxLabel:
+				return fmt.Errorf("%q has a label of %d bytes, at most %d are allowed", text, size, maxLabel)
+			default:
+				label[0] = byte(size)
+			}
+			wire = append(wire, label...)
+			label = label[:1]
+			return nil
+		}
+		for i := 0; i < len(text); i++ {
+			switch c := text[i]; {
+			case c == '.':
+				if err := end(); err != nil {
+					return nil, err
+				}
+			case c == '\\':
+				value, size, err := unescape(text[i:])
+				if err != nil {
+					return nil, err
+				}
+				label = append(label, value)
+				i += size - 1
+			default:
+				label = append(label, c)
+			}
+		}
+		if err := end(); err != nil {
+			return nil, err
+		}
+	}
+	wire = append(wire, 0)
+	if len(wire) > maxName {
+		return nil, fmt.Errorf("%q takes %d bytes, at most %d are allowed", text, len(wire), maxName)
+	}
+	n := new(Name)
+	n.Read(wire)
+	return n, nil
+}
+
+func unescape(text string) (value byte, size int, err error) {
+	if len(text) < 2 {
+		return 0, 0, fmt.Errorf(`a name ends in "\"`)
+	}
+	if text[1] < '0' || text[1] > '9' {
+		return text[1], 2, nil
+	}
+	if len(text) < 4 {
+		return 0, 0, fmt.Errorf("%q is not an escape, expected three digits", text)
+	}
+	v := 0
+	for _, c := range []byte(text[1:4]) {
+		if c < '0' || c > '9' {
+			return 0, 0, fmt.Errorf("%q is not an escape, expected three digits", text[:4])
+		}
+		v = v*10 + int(c-'0')
+	}
+	if v > 255 {
+		return 0, 0, fmt.Errorf("%q is not an escape, expected at most 255", text[:4])
+	}
+	return byte(v), 4, nil
+}
+
+// String returns the canonical spelling: what ParseName reads, without a final dot.
+func (n *Name) String() string { return nameText(n.Wire()) }
+
+// nameText spells an uncompressed name. "/" is escaped, since names stand in keys.
+func nameText(wire []byte) string {
+	if len(wire) <= 1 {
+		return "."
+	}
+	var b strings.Builder
+	for at := 0; wire[at] != 0; at += 1 + int(wire[at]) {
+		if at > 0 {
+			b.WriteByte('.')
+		}
+		label := wire[at+1 : at+1+int(wire[at])]
+		for _, c := range label {
+			switch {
+			case c == '.' || c == '\\':
+				b.WriteByte('\\')
+				b.WriteByte(c)
+			case c <= ' ' || c >= 0x7f || c == '/' || c == '@' && len(label) == 1:
+				fmt.Fprintf(&b, "\\%03d", c)
+			default:
+				b.WriteByte(c)
+			}
+		}
+	}
+	return b.String()
+}
+
+// Owner is a name in a zone.
+type Owner struct {
+	Name *Name
+	Zone int // labels of the zone's apex, which is a suffix of Name
+}
+
+// ParseOwner reads the <zone> and <owner> of a key: owner is relative, "@" the apex.
+func ParseOwner(zone, owner string) (Owner, error) {
+	apex, err := ParseName(zone)
+	if err != nil {
+		return Owner{}, err
+	}
+	if owner == "@" {
+		return Owner{apex, int(apex.labels)}, nil
+	}
+	rel, err := ParseName(owner)
+	if err != nil {
+		return Owner{}, err
+	}
+	wire := append(append([]byte{}, rel.wire[:rel.size-1]...), apex.Wire()...)
+	if len(wire) > maxName {
+		return Owner{}, fmt.Errorf("%q in zone %q takes %d bytes, at most %d are allowed", owner, zone, len(wire), maxName)
+	}
+	n := new(Name)
+	n.Read(wire)
+	return Owner{n, int(apex.labels)}, nil
+}
+
+// Apex says whether the owner is its zone's apex.
+func (o Owner) Apex() bool { return int(o.Name.labels) == o.Zone }
+
+// Top is the zone's apex.
+func (o Owner) Top() Owner {
+	if o.Apex() {
+		return o
+	}
+	n := new(Name)
+	n.Read(o.Name.suffix(o.Zone))
+	return Owner{n, o.Zone}
+}
+
+// ZoneText is the canonical spelling of the zone.
+func (o Owner) ZoneText() string { return nameText(o.Name.suffix(o.Zone)) }
+
+// Text is the canonical spelling of the owner in its zone.
+func (o Owner) Text() string {
+	if o.Apex() {
+		return "@"
+	}
+	relative := append(append([]byte{}, o.Name.wire[:o.Name.offset(o.Zone)]...), 0)
+	return nameText(relative)
+}

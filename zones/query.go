@@ -1,0 +1,143 @@
+package zones
+
+import (
+	"encoding/binary"
+
+	"github.com/miekg/dns"
+
+	"meridian/policy"
+)
+
+// Query is a question as Resolve takes it.
+type Query struct {
+	Name   Name
+	Type   uint16
+	Client policy.Client // Family is filled in by Resolve
+	Random uint64        // fresh for each query: the same number gives the same answer
+}
+
+// Outcome says how a query ended.
+type Outcome uint8
+
+const (
+	Found    Outcome = iota // an answer, a chain of CNAMEs out of our zones included
+	NoData                  // the name exists, the type does not (RFC 2308 §2.2)
+	NXDomain                // the name does not exist (RFC 8020)
+	Referral                // the name lies in a zone delegated away (RFC 1034 §4.3.2 3b)
+	Refused                 // no zone of ours
+	ServFail                // a key that was never valid, or a pool that wants it so
+)
+
+func (o Outcome) String() string {
+	return [...]string{"found", "nodata", "nxdomain", "referral", "refused", "servfail"}[o]
+}
+
+// Rcode of the header (RFC 1035 §4.1.1).
+func (o Outcome) Rcode() uint8 {
+	switch o {
+	case NXDomain:
+		return dns.RcodeNameError
+	case Refused:
+		return dns.RcodeRefused
+	case ServFail:
+		return dns.RcodeServerFailure
+	}
+	return dns.RcodeSuccess
+}
+
+// Section of a message that an RRset goes into.
+type Section uint8
+
+const (
+	AnswerSection Section = iota
+	AuthoritySection
+	AdditionalSection
+)
+
+// RRset is one RRset of an Answer. Its owner is a name that the message holds already: the
+// question (hop 0) or the target of the hop-th CNAME, from byte Offset on; or else Owner.
+type RRset struct {
+	Section Section
+	Hop     uint8
+	Offset  uint8
+	Type    uint16
+	Count   uint16
+	TTL     uint32 // seconds
+	Owner   []byte // wire form; nil: Hop and Offset say it
+	Data    []byte // for each RR, uint16 length (network order) and RDATA
+}
+
+// ExtendedError is an extended DNS error (RFC 8914).
+type ExtendedError struct {
+	Code uint16
+	Text string
+}
+
+// Extended errors that Resolve gives (RFC 8914 §4).
+var (
+	errFailOpen = &ExtendedError{dns.ExtendedErrorCodeOther, "no member of the pool is up: all are given"}
+	errNotOurs  = &ExtendedError{dns.ExtendedErrorCodeNotAuthoritative, ""}
+	errBroken   = &ExtendedError{dns.ExtendedErrorCodeInvalidData, "the registry's value for this name is not valid"}
+	errNoMember = &ExtendedError{dns.ExtendedErrorCodeOther, "no member of the pool is up"}
+)
+
+// Answer is what Resolve found: RRsets in the order of sections, to be encoded. It is reused from
+// query to query, and with it all its memory; what it holds is valid until the next.
+type Answer struct {
+	Outcome  Outcome
+	AA       bool           // authoritative (RFC 1034 §6.2.1)
+	Error    *ExtendedError // nil: none
+	Sets     []RRset
+	Decision policy.Decision // of the pool asked last; Pool is nil if none was
+
+	current Name // the target of a chain of CNAMEs
+	addrs   []byte
+	scratch policy.Scratch
+	visited [maxHops]record
+}
+
+func (a *Answer) reset() {
+	a.Outcome, a.AA, a.Error, a.Sets = Found, false, nil, a.Sets[:0]
+	a.Decision = policy.Decision{}
+	a.addrs = a.addrs[:0]
+}
+
+func (a *Answer) add(section Section, hop int, offset uint8, p Part, ttl uint32) {
+	a.Sets = append(a.Sets, RRset{
+		Section: section, Hop: uint8(hop), Offset: offset,
+		Type: p.Type, Count: p.Count, TTL: ttl, Data: p.data,
+	})
+}
+
+// addChosen adds the addresses of the decision's members as an RRset of type typ.
+func (a *Answer) addChosen(hop int, typ uint16, ttl uint32, d *policy.Decision) {
+	start, count := len(a.addrs), 0
+	for _, pick := range d.Picks {
+		m := &d.Pool.Members[pick.Member]
+		for i := range m.Addrs {
+			if pick.Addrs&(1<<i) == 0 {
+				continue
+			}
+			if count++; typ == dns.TypeA {
+				b := m.Addrs[i].As4()
+				a.addrs = append(append(a.addrs, 0, 4), b[:]...)
+			} else {
+				b := m.Addrs[i].As16()
+				a.addrs = append(append(a.addrs, 0, 16), b[:]...)
+			}
+		}
+	}
+	a.Sets = append(a.Sets, RRset{
+		Section: AnswerSection, Hop: uint8(hop), Type: typ, Count: uint16(count), TTL: ttl,
+		Data: a.addrs[start:len(a.addrs):len(a.addrs)],
+	})
+}
+
+// RRs calls f with the RDATA of each RR of the set.
+func (s *RRset) RRs(f func(rdata []byte)) {
+	for d := s.Data; len(d) > 0; {
+		size := 2 + int(binary.BigEndian.Uint16(d))
+		f(d[2:size])
+		d = d[size:]
+	}
+}

@@ -1,0 +1,286 @@
+package zones
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"meridian/policy"
+	"meridian/spec"
+)
+
+const (
+	defaultTTL      = 300
+	defaultSteerTTL = 30
+	defaultNegative = 30
+	maxTTL          = 1<<31 - 1 // RFC 2181 §8
+	maxRRset        = 60000     // bytes of RDATA and lengths: what a message over TCP surely holds
+)
+
+// Timers of a zone's SOA that nobody needs to set: there are no secondaries to obey them yet.
+const (
+	soaRefresh = 7200
+	soaRetry   = 900
+	soaExpire  = 1209600
+)
+
+const soaSerialFromEnd = 20 // five numbers of four bytes end the SOA's RDATA (RFC 1035 §3.3.13)
+
+func soaSerial(p Part) uint32 {
+	return binary.BigEndian.Uint32(p.data[len(p.data)-soaSerialFromEnd:])
+}
+
+// negativeTTL of a zone: the lesser of the SOA's TTL and its MINIMUM (RFC 2308 §5).
+func negativeTTL(soa Part) uint32 {
+	return min(soa.TTL, binary.BigEndian.Uint32(soa.data[len(soa.data)-4:]))
+}
+
+// SOA is the value of zone/<zone>/soa: what makes the zone, its SOA and its NS.
+type SOA struct {
+	NS          []string `json:"ns"`                    // host names of the name servers, at least one
+	Mbox        string   `json:"mbox,omitzero"`         // mailbox as a name; default hostmaster.<zone>
+	TTL         *int64   `json:"ttl,omitzero"`          // of SOA and NS, seconds; default 300
+	NegativeTTL *int64   `json:"negative_ttl,omitzero"` // of NXDOMAIN and NODATA, seconds; default 30
+}
+
+// Compile makes the SOA's and the NS's RRsets for the zone at apex. Errors are *spec.Error.
+func (s *SOA) Compile(apex Owner, revision int64) (soa, ns Part, err error) {
+	ttl, err := checkTTL("ttl", s.TTL, defaultTTL)
+	if err != nil {
+		return soa, ns, err
+	}
+	negative, err := checkTTL("negative_ttl", s.NegativeTTL, defaultNegative)
+	if err != nil {
+		return soa, ns, err
+	}
+	if len(s.NS) == 0 || len(s.NS) > 16 {
+		return soa, ns, spec.Errorf("ns", "expected 1 to 16 host names, found %d", len(s.NS))
+	}
+	var hosts [][]byte
+	for i, text := range s.NS {
+		field := fmt.Sprintf("ns[%d]", i)
+		host, err := absolute(field, text, apex)
+		if err != nil {
+			return soa, ns, err
+		}
+		if slices.ContainsFunc(hosts, func(h []byte) bool { return string(h) == string(host) }) {
+			return soa, ns, spec.Errorf(field, "%q is there twice", text)
+		}
+		hosts = append(hosts, host)
+	}
+	if s.Mbox == "" {
+		s.Mbox = "hostmaster"
+	}
+	mbox, err := absolute("mbox", s.Mbox, apex)
+	if err != nil {
+		return soa, ns, err
+	}
+	rdata := append(slices.Clone(hosts[0]), mbox...)
+	for _, v := range []uint32{uint32(revision), soaRefresh, soaRetry, soaExpire, negative} {
+		rdata = binary.BigEndian.AppendUint32(rdata, v)
+	}
+	return StaticPart(dns.TypeSOA, ttl, [][]byte{rdata}, revision), StaticPart(dns.TypeNS, ttl, hosts, revision), nil
+}
+
+func checkTTL(field string, v *int64, def uint32) (uint32, error) {
+	if v == nil {
+		return def, nil
+	}
+	if *v < 0 || *v > maxTTL {
+		return 0, spec.Errorf(field, "%d is out of range, expected 0 to %d seconds", *v, maxTTL)
+	}
+	return uint32(*v), nil
+}
+
+// absolute reads a name that is relative to the zone unless it ends in a dot.
+func absolute(field, text string, zone Owner) ([]byte, error) {
+	if strings.Contains(text, "@") {
+		return nil, spec.Errorf(field, `%q: a mailbox is written as a name, with "." for "@"`, text)
+	}
+	full := text
+	if rest, ok := strings.CutSuffix(text, "."); ok && text != "." {
+		full = rest
+	} else if apex := zone.ZoneText(); text != "." && apex != "." {
+		full = text + "." + apex
+	}
+	n, err := ParseName(full)
+	if err != nil {
+		return nil, spec.Errorf(field, "%v", err)
+	}
+	return slices.Clone(n.Wire()), nil
+}
+
+// Steer is the value of zone/<zone>/name/<owner>/steer.
+type Steer struct {
+	Pool  string   `json:"pool"`
+	TTL   *int64   `json:"ttl,omitzero"`   // seconds; default 30
+	Types []string `json:"types,omitzero"` // of "A" and "AAAA"; default both
+}
+
+// SteeredTypes are the types a pool can answer for, and what Steer has by default.
+var SteeredTypes = []uint16{dns.TypeA, dns.TypeAAAA}
+
+// Compile makes a part that sends the types to the pool of that ID. Errors are *spec.Error.
+func (s *Steer) Compile(pool policy.ID, revision int64) (Part, error) {
+	ttl, err := checkTTL("ttl", s.TTL, defaultSteerTTL)
+	if err != nil {
+		return Part{}, err
+	}
+	if s.Pool == "" {
+		return Part{}, spec.Errorf("pool", "expected the name of a pool")
+	}
+	if s.Types != nil && len(s.Types) == 0 {
+		return Part{}, spec.Errorf("types", `expected "A", "AAAA" or both`)
+	}
+	types := SteeredTypes
+	if s.Types != nil {
+		types = nil
+		for i, text := range s.Types {
+			typ := dns.StringToType[text]
+			if !slices.Contains(SteeredTypes, typ) {
+				return Part{}, spec.Errorf(fmt.Sprintf("types[%d]", i), `%q cannot be steered, expected "A" or "AAAA"`, text)
+			}
+			if slices.Contains(types, typ) {
+				return Part{}, spec.Errorf(fmt.Sprintf("types[%d]", i), "%q is there twice", text)
+			}
+			types = append(types, typ)
+		}
+	}
+	return SteeredPart(pool, ttl, types, revision), nil
+}
+
+// notServed are types that a zone cannot hold: meta types, and what a server makes itself.
+var notServed = map[uint16]string{
+	dns.TypeSOA:      `the zone's "soa" key makes it`,
+	dns.TypeOPT:      "it belongs to messages, not to zones",
+	dns.TypeTKEY:     "it belongs to messages, not to zones",
+	dns.TypeTSIG:     "it belongs to messages, not to zones",
+	dns.TypeIXFR:     "it is a question, not a record",
+	dns.TypeAXFR:     "it is a question, not a record",
+	dns.TypeMAILA:    "it is a question, not a record",
+	dns.TypeMAILB:    "it is a question, not a record",
+	dns.TypeANY:      "it is a question, not a record",
+	dns.TypeNXNAME:   "it is a question, not a record",
+	dns.TypeNone:     "it is reserved",
+	dns.TypeReserved: "it is reserved",
+}
+
+// ParseType reads the <TYPE> of a key: a type's name in capitals, or TYPE123 (RFC 3597) for a type
+// that has none.
+func ParseType(text string) (uint16, error) {
+	typ, ok := dns.StringToType[text]
+	if !ok {
+		upper := strings.ToUpper(text)
+		if number, isNumber := strings.CutPrefix(upper, "TYPE"); isNumber {
+			v, err := strconv.ParseUint(number, 10, 16)
+			if err != nil {
+				return 0, fmt.Errorf("%q is not a type, expected TYPE0 to TYPE65535", text)
+			}
+			typ = uint16(v)
+		} else if _, ok = dns.StringToType[upper]; ok {
+			return 0, fmt.Errorf("types are in capitals: %s", upper)
+		} else {
+			names := make([]string, 0, len(dns.StringToType))
+			for name := range dns.StringToType {
+				names = append(names, name)
+			}
+			slices.Sort(names)
+			return 0, fmt.Errorf("%q is not a type%s", text, spec.Suggest(text, names))
+		}
+	}
+	if why, no := notServed[typ]; no {
+		return 0, fmt.Errorf("%s cannot be set: %s", dns.Type(typ), why)
+	}
+	if canonical := dns.Type(typ).String(); canonical != text {
+		return 0, fmt.Errorf("%s is written %s", text, canonical)
+	}
+	return typ, nil
+}
+
+// ParseRRset reads the value of a static RRset: an optional line "$TTL n", then RDATA in the form
+// of zone files (RFC 1035 §5.1), one a line. Names without a final dot are relative to the zone.
+// Errors are *spec.Error with the line.
+func ParseRRset(o Owner, typ uint16, value string, revision int64) (Part, error) {
+	ttl := uint32(defaultTTL)
+	var rdata [][]byte
+	seen, size := map[string]int{}, 0
+	lines := strings.Split(strings.TrimSuffix(value, "\n"), "\n")
+	for i, line := range lines {
+		at := func(format string, args ...any) *spec.Error {
+			e := spec.Errorf("", format, args...)
+			if len(lines) > 1 {
+				e.Line = i + 1
+			}
+			return e
+		}
+		line = strings.TrimSpace(strings.TrimSuffix(line, "\r"))
+		if text, ok := strings.CutPrefix(line, "$TTL"); ok && i == 0 {
+			v, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+			if err != nil {
+				return Part{}, at(`%q is not a TTL, expected "$TTL" and whole seconds`, line)
+			}
+			if ttl, err = checkTTL("", &v, 0); err != nil {
+				return Part{}, at("$TTL: %v", err)
+			}
+			continue
+		}
+		if line == "" || line[0] == ';' {
+			continue
+		}
+		wire, err := parseRData(o, typ, line)
+		if err != nil {
+			return Part{}, at("%q is not RDATA of type %s: %v", line, dns.Type(typ), err)
+		}
+		if first, twice := seen[string(wire)]; twice {
+			return Part{}, at("%q is in line %d already", line, first)
+		}
+		seen[string(wire)] = i + 1
+		rdata = append(rdata, wire)
+		if size += 2 + len(wire); size > maxRRset {
+			return Part{}, at("the records take more than %d bytes: no message would hold them", maxRRset)
+		}
+	}
+	switch {
+	case len(rdata) == 0:
+		return Part{}, spec.Errorf("", "expected at least one line of RDATA")
+	case len(rdata) > 1 && (typ == dns.TypeCNAME || typ == dns.TypeDNAME):
+		return Part{}, spec.Errorf("", "a name has one %s at most, found %d", dns.Type(typ), len(rdata))
+	case typ == dns.TypeNS && o.Apex():
+		return Part{}, spec.Errorf("", `the NS of a zone's apex are made by its "soa" key`)
+	case typ == dns.TypeCNAME && o.Apex():
+		return Part{}, spec.Errorf("", "a zone's apex has SOA and NS, so it cannot be a CNAME (RFC 1034 §3.6.2)")
+	}
+	return StaticPart(typ, ttl, rdata, revision), nil
+}
+
+// atLine is how miekg/dns ends its messages; our own field says the line.
+var atLine = regexp.MustCompile(`( at)? line: \d+:\d+$`)
+
+func parseRData(o Owner, typ uint16, line string) ([]byte, error) {
+	text := fmt.Sprintf(". 0 IN %s %s\n", dns.Type(typ), line)
+	parser := dns.NewZoneParser(strings.NewReader(text), dns.Fqdn(o.ZoneText()), "")
+	rr, ok := parser.Next()
+	if err := parser.Err(); err != nil {
+		reason := atLine.ReplaceAllString(strings.TrimPrefix(err.Error(), "dns: "), "")
+		return nil, errors.New(strings.TrimSuffix(reason, fmt.Sprintf(": %q", line)))
+	}
+	if !ok {
+		return nil, fmt.Errorf("it is empty")
+	}
+	if _, more := parser.Next(); more {
+		return nil, fmt.Errorf("it goes on")
+	}
+	wire := make([]byte, dns.Len(rr)+1)
+	end, err := dns.PackRR(rr, wire, 0, nil, false)
+	if err != nil {
+		return nil, err
+	}
+	const rrHeader = 11 // the root as owner, type, class, TTL, length
+	return wire[rrHeader:end:end], nil
+}

@@ -1,0 +1,177 @@
+package zones
+
+import (
+	"encoding/binary"
+
+	"meridian/policy"
+)
+
+// A record is all that is known of one name in one zone, as bytes in a shard's arena:
+//
+//	0  uint32  size of the record
+//	4  uint32  children: names one label below that exist
+//	8  uint8   zone: labels of the zone's apex
+//	9  uint8   parts
+//	10 uint8   bytes of the name, which follows in wire form
+//	then the parts, one a key:
+//	0  uint16  type
+//	2  uint8   kind
+//	3  uint8   unused
+//	4  uint32  TTL in seconds
+//	8  uint64  revision of the key that it was made from
+//	16 uint16  RRs
+//	18 uint32  bytes of what follows: for each RR, uint16 length (network order) and RDATA
+//
+// Numbers are little endian but for RDATA and its length, which are as they go out.
+type record []byte
+
+const (
+	recordHeader = 11
+	partHeader   = 22
+)
+
+func (r record) size() uint32     { return binary.LittleEndian.Uint32(r) }
+func (r record) children() uint32 { return binary.LittleEndian.Uint32(r[4:]) }
+func (r record) zone() int        { return int(r[8]) }
+func (r record) parts() int       { return int(r[9]) }
+func (r record) name() []byte     { return r[recordHeader : recordHeader+int(r[10])] }
+func (r record) first() int       { return recordHeader + int(r[10]) }
+
+// Kind says what a part's data is.
+type Kind uint8
+
+const (
+	Static  Kind = iota // an RRset
+	Steered             // uint32 pool, then the types steered, uint16 each
+	Broken              // a key that was never valid: its types (as for Steered) are SERVFAIL
+)
+
+// Type numbers that stand for keys which name no type of their own. Neither is ever asked for:
+// 0 and 65535 are reserved (RFC 6895 §3.1).
+const (
+	TypeSteer   uint16 = 0      // name/<owner>/steer
+	TypeUnknown uint16 = 0xffff // name/<owner>/<a type nobody knows>
+)
+
+// Part is what one key says of a name.
+type Part struct {
+	Type     uint16
+	Kind     Kind
+	TTL      uint32 // seconds
+	Revision int64  // of the key's value that it was made from
+	Count    uint16 // RRs
+	data     []byte
+}
+
+// part reads the part at offset at and returns where the next one begins.
+func (r record) part(at int) (Part, int) {
+	h := r[at : at+partHeader]
+	end := at + partHeader + int(binary.LittleEndian.Uint32(h[18:]))
+	return Part{
+		Type:     binary.LittleEndian.Uint16(h),
+		Kind:     Kind(h[2]),
+		TTL:      binary.LittleEndian.Uint32(h[4:]),
+		Revision: int64(binary.LittleEndian.Uint64(h[8:])),
+		Count:    binary.LittleEndian.Uint16(h[16:]),
+		data:     r[at+partHeader : end : end],
+	}, end
+}
+
+// find returns the static RRset of a type.
+func (r record) find(typ uint16) (Part, bool) {
+	for i, at := 0, r.first(); i < r.parts(); i++ {
+		var p Part
+		if p, at = r.part(at); p.Type == typ && p.Kind == Static {
+			return p, true
+		}
+	}
+	return Part{}, false
+}
+
+// has says whether a part of this type is there, of whatever kind.
+func (r record) has(typ uint16) bool {
+	for i, at := 0, r.first(); i < r.parts(); i++ {
+		var p Part
+		if p, at = r.part(at); p.Type == typ {
+			return true
+		}
+	}
+	return false
+}
+
+func appendRecord(b []byte, n *Node) []byte {
+	start := len(b)
+	b = append(b, make([]byte, 4)...)
+	b = binary.LittleEndian.AppendUint32(b, n.children)
+	b = append(b, byte(n.zone), byte(len(n.parts)), byte(len(n.name)))
+	b = append(b, n.name...)
+	for _, p := range n.parts {
+		b = binary.LittleEndian.AppendUint16(b, p.Type)
+		b = append(b, byte(p.Kind), 0)
+		b = binary.LittleEndian.AppendUint32(b, p.TTL)
+		b = binary.LittleEndian.AppendUint64(b, uint64(p.Revision))
+		b = binary.LittleEndian.AppendUint16(b, p.Count)
+		b = binary.LittleEndian.AppendUint32(b, uint32(len(p.data)))
+		b = append(b, p.data...)
+	}
+	binary.LittleEndian.PutUint32(b[start:], uint32(len(b)-start))
+	return b
+}
+
+// Pool of a Steered part.
+func (p Part) Pool() policy.ID { return policy.ID(binary.LittleEndian.Uint32(p.data)) }
+
+// typeList of a Steered or Broken part, as bytes.
+func (p Part) typeList() []byte {
+	if p.Kind == Steered {
+		return p.data[4:]
+	}
+	return p.data
+}
+
+// Covers says whether the part answers for typ: its own type, or one of those it lists.
+func (p Part) Covers(typ uint16) bool {
+	if p.Kind == Static {
+		return p.Type == typ
+	}
+	list := p.typeList()
+	for i := 0; i < len(list); i += 2 {
+		if binary.LittleEndian.Uint16(list[i:]) == typ {
+			return true
+		}
+	}
+	return false
+}
+
+// SteeredPart sends types to a pool.
+func SteeredPart(pool policy.ID, ttl uint32, types []uint16, revision int64) Part {
+	data := binary.LittleEndian.AppendUint32(nil, uint32(pool))
+	return Part{Type: TypeSteer, Kind: Steered, TTL: ttl, Revision: revision, data: appendTypes(data, types)}
+}
+
+// BrokenPart stands for a key of type typ that was never valid and would have answered types.
+func BrokenPart(typ uint16, types []uint16, revision int64) Part {
+	return Part{Type: typ, Kind: Broken, Revision: revision, data: appendTypes(nil, types)}
+}
+
+func appendTypes(b []byte, types []uint16) []byte {
+	for _, t := range types {
+		b = binary.LittleEndian.AppendUint16(b, t)
+	}
+	return b
+}
+
+// StaticPart is an RRset. Each RDATA is uncompressed wire form.
+func StaticPart(typ uint16, ttl uint32, rdata [][]byte, revision int64) Part {
+	var data []byte
+	for _, rd := range rdata {
+		data = binary.BigEndian.AppendUint16(data, uint16(len(rd)))
+		data = append(data, rd...)
+	}
+	return Part{Type: typ, Kind: Static, TTL: ttl, Revision: revision, Count: uint16(len(rdata)), data: data}
+}
+
+// firstRData of a Static part.
+func (p Part) firstRData() []byte {
+	return p.data[2 : 2+int(binary.BigEndian.Uint16(p.data))]
+}

@@ -1,0 +1,121 @@
+package store
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"meridian/health"
+	"meridian/zones"
+)
+
+// Applier is the one goroutine that turns changes of the registry and of health into what is
+// served. Readers load Snapshot, and nothing else.
+type Applier struct {
+	Snapshot atomic.Pointer[zones.Snapshot] // nil until the registry was read once
+
+	// SetTargets and SetFaults, where not nil, are called by Run when what they are given has
+	// changed. They must not block.
+	SetTargets func([]health.Target)
+	SetFaults  func([]Fault)
+
+	log      *slog.Logger
+	registry *Registry
+	settled  atomic.Bool // the first round of checks is over
+	faulty   atomic.Int64
+	pending  atomic.Int64
+	updates  atomic.Int64
+	changed  atomic.Int64 // unix nanoseconds of the last snapshot
+}
+
+// firstRound is how long the first round of checks may delay readiness.
+const firstRound = 2 * time.Second
+
+// NewApplier returns an applier whose Run has not begun.
+func NewApplier(log *slog.Logger) *Applier {
+	return &Applier{log: log, registry: NewRegistry(log)}
+}
+
+// Run takes updates and reports until ctx is done.
+func (a *Applier) Run(ctx context.Context, updates <-chan Update, reports <-chan health.Report) {
+	var patience <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case u := <-updates:
+			start := time.Now()
+			first := a.Snapshot.Load() == nil
+			s := a.registry.Apply(u)
+			a.Snapshot.Store(s)
+			a.publish()
+			a.log.Debug("snapshot published", "revision", s.Revision, "keys", len(u.Entries), "took", time.Since(start))
+			if first {
+				a.log.Info("registry read", "revision", s.Revision, "zones", s.Zones(), "names", s.Names,
+					"pools", len(a.registry.pools), "faults", len(a.registry.faults.byKey), "took", time.Since(start))
+				patience = time.After(firstRound)
+			}
+		case r := <-reports:
+			a.registry.targets.report(r)
+		case <-patience:
+			a.settled.Store(true)
+		}
+		if !a.settled.Load() && a.Snapshot.Load() != nil && a.registry.targets.unknown() == 0 {
+			a.settled.Store(true)
+		}
+	}
+}
+
+// publish passes on what an update changed beside the snapshot.
+func (a *Applier) publish() {
+	a.updates.Add(1)
+	a.changed.Store(time.Now().UnixNano())
+	if a.registry.targets.changed && a.SetTargets != nil {
+		a.SetTargets(a.registry.Targets())
+	}
+	if f := a.registry.faults; f.changed {
+		f.changed = false
+		list := f.list()
+		waiting := 0
+		for _, one := range list {
+			if one.Awaits != "" {
+				waiting++
+			}
+		}
+		a.faulty.Store(int64(len(list) - waiting))
+		a.pending.Store(int64(waiting))
+		if a.SetFaults != nil {
+			a.SetFaults(list)
+		}
+	}
+}
+
+// Ready says whether queries are answered as well as they will be, and if not, what is missing.
+// Once ready it stays so.
+func (a *Applier) Ready() (ok bool, why string) {
+	switch {
+	case a.Snapshot.Load() == nil:
+		return false, "the registry has not been read yet"
+	case !a.settled.Load():
+		return false, "the first round of health checks is under way"
+	}
+	return true, "ready"
+}
+
+// Stats are figures of the applier.
+type Stats struct {
+	Rejected int64     // keys not served as they stand
+	Pending  int64     // keys that wait for what they refer to
+	Updates  int64     // taken in
+	Changed  time.Time // when the last was
+}
+
+// Stats may be called by any goroutine.
+func (a *Applier) Stats() Stats {
+	s := Stats{Rejected: a.faulty.Load(), Pending: a.pending.Load(), Updates: a.updates.Load()}
+	if at := a.changed.Load(); at != 0 {
+		s.Changed = time.Unix(0, at)
+	}
+	return s
+}

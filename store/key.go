@@ -1,0 +1,137 @@
+package store
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"meridian/spec"
+	"meridian/zones"
+)
+
+// kind of object that a key holds, in the order in which the objects of one revision are taken:
+// what is referred to comes first.
+type kind uint8
+
+const (
+	kindSite kind = iota
+	kindCheck
+	kindMember
+	kindPolicy
+	kindSOA
+	kindName
+)
+
+// key is a parsed key.
+type key struct {
+	kind  kind
+	text  string      // the key itself
+	name  string      // of the site, check or pool
+	child string      // the member
+	owner zones.Owner // of kindSOA and kindName; the zone's apex for kindSOA
+	typ   uint16      // of kindName; zones.TypeSteer for "steer", zones.TypeUnknown where unknown
+}
+
+// forms are the keys there are.
+var forms = []string{
+	"zone/<zone>/soa",
+	"zone/<zone>/name/<owner>/steer",
+	"zone/<zone>/name/<owner>/<TYPE>",
+	"site/<site>",
+	"pool/<pool>/policy",
+	"pool/<pool>/member/<member>",
+	"check/<check>",
+}
+
+var firstWords = []string{"zone", "site", "pool", "check"}
+
+var nameForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`)
+
+// CheckName says whether text can name a site, a pool, a member or a check.
+func CheckName(text string) error {
+	if !nameForm.MatchString(text) {
+		return fmt.Errorf("%q is not a name: expected 1 to 63 small letters, digits, dots, hyphens and underscores, a letter or digit at both ends", text)
+	}
+	return nil
+}
+
+// parseKey reads a key below the prefix. Where the key is that of a name and only its type is
+// wrong, it returns both the key and the error: the name exists all the same.
+func parseKey(text string) (key, *spec.Error) {
+	parts := strings.Split(text, "/")
+	k := key{text: text}
+	var err error
+	switch {
+	case parts[0] == "zone" && len(parts) == 3 && parts[2] == "soa":
+		k.kind = kindSOA
+		k.owner, err = parseOwner(text, parts[1], "@", "soa")
+	case parts[0] == "zone" && len(parts) == 5 && parts[2] == "name":
+		k.kind = kindName
+		if k.owner, err = parseOwner(text, parts[1], parts[3], parts[4]); err != nil {
+			break
+		}
+		if parts[4] == "steer" {
+			k.typ = zones.TypeSteer
+			break
+		}
+		if k.typ, err = zones.ParseType(parts[4]); err != nil {
+			k.typ = zones.TypeUnknown
+		}
+	case parts[0] == "site" && len(parts) == 2:
+		k.kind, k.name = kindSite, parts[1]
+		err = CheckName(k.name)
+	case parts[0] == "check" && len(parts) == 2:
+		k.kind, k.name = kindCheck, parts[1]
+		err = CheckName(k.name)
+	case parts[0] == "pool" && len(parts) == 3 && parts[2] == "policy":
+		k.kind, k.name = kindPolicy, parts[1]
+		err = CheckName(k.name)
+	case parts[0] == "pool" && len(parts) == 4 && parts[2] == "member":
+		k.kind, k.name, k.child = kindMember, parts[1], parts[3]
+		if err = CheckName(k.name); err == nil {
+			err = CheckName(k.child)
+		}
+	default:
+		var like []string
+		for _, f := range forms {
+			if strings.HasPrefix(f, parts[0]+"/") {
+				like = append(like, f)
+			}
+		}
+		hint := ""
+		if like == nil {
+			like, hint = forms, spec.Suggest(parts[0], firstWords)
+		}
+		return key{}, spec.Errorf("", "no such kind of key, expected %s%s", strings.Join(like, " or "), hint)
+	}
+	if err != nil {
+		e := spec.Errorf("", "%v", err)
+		if k.typ == zones.TypeUnknown {
+			return k, e
+		}
+		return key{}, e
+	}
+	return k, nil
+}
+
+// parseOwner reads zone and owner and insists on their canonical spelling: one name, one key.
+func parseOwner(text, zone, owner, last string) (zones.Owner, error) {
+	if strings.HasSuffix(zone, ".") && zone != "." {
+		zone = strings.TrimSuffix(zone, ".")
+	}
+	if strings.HasSuffix(owner, ".") && !strings.HasSuffix(owner, `\.`) {
+		owner = strings.TrimSuffix(owner, ".")
+	}
+	o, err := zones.ParseOwner(zone, owner)
+	if err != nil {
+		return o, err
+	}
+	canonical := "zone/" + o.ZoneText() + "/soa"
+	if last != "soa" {
+		canonical = "zone/" + o.ZoneText() + "/name/" + o.Text() + "/" + last
+	}
+	if canonical != text {
+		return o, fmt.Errorf("the key is spelled %s", canonical)
+	}
+	return o, nil
+}

@@ -1,0 +1,277 @@
+package store
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"meridian/policy"
+	"meridian/spec"
+	"meridian/zones"
+)
+
+// ownerPrefix is what the keys of one name have in common: "zone/<zone>/name/<owner>/"; "" for
+// other keys.
+func ownerPrefix(key string) string {
+	parts := strings.SplitN(key, "/", 5)
+	if len(parts) != 5 || parts[0] != "zone" || parts[2] != "name" {
+		return ""
+	}
+	return key[:len(key)-len(parts[4])]
+}
+
+// zoneOf is the <zone> of a key that has one.
+func zoneOf(key string) string { return strings.SplitN(key, "/", 3)[1] }
+
+// takeSOA makes or changes a zone.
+func (b *batch) takeSOA(k key, e Entry) {
+	b.edit.Touch(k.owner, e.Revision)
+	b.orphans[zoneOf(k.text)] = k.owner
+	old, had := b.prev.Part(k.owner, dns.TypeSOA)
+	had = had && old.Kind == zones.Static
+	if e.Deleted {
+		b.edit.Remove(k.owner, dns.TypeSOA)
+		b.edit.Remove(k.owner, dns.TypeNS)
+		b.faults.clear(k.text)
+		return
+	}
+	var written zones.SOA
+	err := decode(e.Value, &written)
+	if err == nil {
+		soa, ns, cerr := written.Compile(k.owner, e.Revision)
+		if cerr == nil {
+			b.edit.Put(k.owner, soa)
+			b.edit.Put(k.owner, ns)
+			b.faults.clear(k.text)
+			return
+		}
+		err = asError(cerr)
+		err.Line = lineOf(e.Value, err.Field)
+	}
+	if !had {
+		b.reject(e, err, 0)
+		b.edit.Put(k.owner, zones.BrokenPart(dns.TypeSOA, []uint16{dns.TypeSOA, dns.TypeNS}, e.Revision))
+		return
+	}
+	b.reject(e, err, old.Revision)
+	if ns, ok := b.prev.Part(k.owner, dns.TypeNS); ok {
+		b.edit.Put(k.owner, old)
+		b.edit.Put(k.owner, ns)
+	}
+}
+
+// takeNames brings the names up to date, all keys of one together.
+func (b *batch) takeNames() {
+	queue := b.queue[kindName]
+	slices.SortFunc(queue, func(x, y Entry) int { return strings.Compare(x.Key, y.Key) })
+	for len(queue) > 0 {
+		prefix := ownerPrefix(queue[0].Key)
+		n := 1
+		for n < len(queue) && ownerPrefix(queue[n].Key) == prefix {
+			n++
+		}
+		b.takeName(b.keys[queue[0].Key].owner, prefix, queue[:n])
+		queue = queue[n:]
+	}
+}
+
+// claim is what one key of a name wants to be.
+type claim struct {
+	key    key
+	entry  Entry
+	part   zones.Part  // if err is nil
+	err    *spec.Error // why it cannot be
+	awaits string      // what it refers to and is not there: the reason of err
+}
+
+// takeName brings a name up to date. Its keys are judged in the order in which they were written,
+// so that of two in conflict the later one is wrong, on every server alike.
+func (b *batch) takeName(o zones.Owner, prefix string, entries []Entry) {
+	if zone := zoneOf(prefix); b.orphans[zone].Name == nil {
+		b.orphans[zone] = o.Top()
+	}
+	claims := b.claims(o, prefix, entries)
+	slices.SortFunc(claims, func(x, y claim) int {
+		return cmp.Or(cmp.Compare(x.entry.Revision, y.entry.Revision), strings.Compare(x.key.text, y.key.text))
+	})
+	for _, p := range slices.Clone(b.edit.Parts(o)) {
+		if !madeBySOA(o, p.Type) {
+			b.edit.Remove(o, p.Type)
+		}
+	}
+	var refused []claim
+	for _, c := range claims {
+		if c.err == nil {
+			if with, conflict := zones.Conflict(b.edit.Parts(o), c.part); conflict {
+				c.err = spec.Errorf("", "it cannot stand beside %s, which was written earlier", zones.KeyOf(o, with.Type))
+			}
+		}
+		if c.err != nil {
+			refused = append(refused, c)
+			continue
+		}
+		b.edit.Put(o, c.part)
+		b.faults.clear(c.key.text)
+	}
+	for _, c := range refused {
+		b.refuse(o, c)
+	}
+	for _, e := range entries {
+		b.edit.Touch(o, e.Revision)
+		if e.Deleted {
+			b.faults.clear(e.Key)
+		}
+	}
+}
+
+// claims gathers what the keys of a name want to be: those of this batch, and those that were
+// there before.
+func (b *batch) claims(o zones.Owner, prefix string, entries []Entry) (claims []claim) {
+	mentioned := map[string]bool{}
+	for _, e := range entries {
+		mentioned[e.Key] = true
+		if !e.Deleted {
+			claims = append(claims, b.claim(o, b.keys[e.Key], e))
+		}
+	}
+	for _, text := range slices.Sorted(maps.Keys(b.faults.byOwner[prefix])) {
+		if mentioned[text] {
+			continue
+		}
+		mentioned[text] = true
+		k, _ := parseKey(text)
+		f := b.faults.byKey[text]
+		if f.part != nil {
+			claims = append(claims, claim{key: k, entry: f.entry, part: *f.part})
+			continue
+		}
+		claims = append(claims, b.claim(o, k, f.entry))
+	}
+	for _, p := range b.edit.Parts(o) {
+		text := zones.KeyOf(o, p.Type)
+		if p.Kind == zones.Broken || madeBySOA(o, p.Type) || mentioned[text] {
+			continue
+		}
+		k := key{kind: kindName, text: text, owner: o, typ: p.Type}
+		claims = append(claims, claim{key: k, entry: Entry{Key: text, Revision: p.Revision}, part: p})
+	}
+	return claims
+}
+
+// madeBySOA says whether the part is one that the zone's soa makes.
+func madeBySOA(o zones.Owner, typ uint16) bool {
+	return o.Apex() && (typ == dns.TypeSOA || typ == dns.TypeNS)
+}
+
+// claim decodes one key of a name. What was good at this revision already is taken as it was.
+func (b *batch) claim(o zones.Owner, k key, e Entry) claim {
+	c := claim{key: k, entry: e}
+	if b.faults.byKey[k.text] == nil {
+		if last, ok := b.prev.Part(o, k.typ); ok && last.Revision == e.Revision && last.Kind != zones.Broken {
+			c.part = last
+			return c
+		}
+	}
+	var err error
+	switch k.typ {
+	case zones.TypeUnknown:
+		_, c.err = parseKey(k.text)
+		return c
+	case zones.TypeSteer:
+		var written zones.Steer
+		if c.err = decode(e.Value, &written); c.err != nil {
+			return c
+		}
+		var id policy.ID
+		if p := b.pools[written.Pool]; p.there() {
+			id = p.id
+		} else if written.Pool != "" {
+			c.awaits = "pool/" + written.Pool
+			c.err = spec.Errorf("pool", "%s is not there yet", c.awaits)
+		}
+		if c.part, err = written.Compile(id, e.Revision); err != nil {
+			c.err, c.awaits = asError(err), ""
+			c.err.Line = lineOf(e.Value, c.err.Field)
+		}
+	default:
+		if c.part, err = zones.ParseRRset(o, k.typ, string(e.Value), e.Revision); err != nil {
+			c.err = asError(err)
+		}
+	}
+	return c
+}
+
+// refuse makes a fault of a claim. The last good value serves on if it still can; a key that was
+// never valid still makes its name exist.
+func (b *batch) refuse(o zones.Owner, c claim) {
+	f := &fault{
+		Fault: Fault{
+			Key: c.key.text, Revision: c.entry.Revision,
+			Field: c.err.Field, Line: c.err.Line, Error: c.err.Msg, Awaits: c.awaits,
+		},
+		entry: c.entry, wake: c.awaits,
+	}
+	if c.entry.Value == nil {
+		f.part = &c.part
+	}
+	last, ok := b.prev.Part(o, c.key.typ)
+	if madeBySOA(o, c.key.typ) {
+		b.faults.set(f)
+		return
+	}
+	if ok && last.Kind != zones.Broken {
+		if _, conflict := zones.Conflict(b.edit.Parts(o), last); !conflict {
+			b.edit.Put(o, last)
+			f.Serving = last.Revision
+			b.faults.set(f)
+			return
+		}
+	}
+	types := []uint16{c.key.typ}
+	if c.key.typ == zones.TypeSteer {
+		types = zones.SteeredTypes
+	}
+	b.edit.Put(o, zones.BrokenPart(c.key.typ, types, c.entry.Revision))
+	b.faults.set(f)
+}
+
+// settleZones gives the zones of a registry that was read whole their serials, and reports names
+// that no soa makes a zone of.
+func (b *batch) settleZones() {
+	if b.update.Full {
+		b.settleSerials()
+	}
+	for zone, apex := range b.orphans {
+		text := "zone/" + zone + "/soa"
+		_, made := b.edit.Part(apex, dns.TypeSOA)
+		if made || !b.edit.Exists(apex) {
+			if f := b.faults.byKey[text]; f != nil && f.Awaits == text {
+				b.faults.clear(text)
+			}
+			delete(b.orphans, zone)
+			continue
+		}
+		b.standing(text, text, "the zone has names but no soa: without it none is answered")
+	}
+}
+
+// settleSerials keeps serials from going back where the changes themselves were not seen: a zone
+// that was not served before, or that lost a key, changed at this revision at the latest.
+func (b *batch) settleSerials() {
+	for _, e := range b.queue[kindSOA] {
+		apex := b.keys[e.Key].owner
+		last := b.update.Revision
+		if serial, ok := b.prev.Serial(apex); ok {
+			last -= int64(uint32(last) - serial) // the latest revision of which serial is the end
+		}
+		b.edit.Touch(apex, last)
+	}
+	b.prev.Each(func(o zones.Owner, p zones.Part) {
+		if _, kept := b.edit.Part(o, p.Type); !kept {
+			b.edit.Touch(o, b.update.Revision)
+		}
+	})
+}

@@ -1,0 +1,240 @@
+package store
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"meridian/health"
+	"meridian/policy"
+	"meridian/spec"
+)
+
+// pool returns the pool of that name, with an ID of its own if it is new.
+func (r *Registry) pool(name string) *pool {
+	p := r.pools[name]
+	if p == nil {
+		p = &pool{name: name, members: map[string]*object[policy.MemberSpec]{}}
+		id := slices.Index(r.poolIDs, nil)
+		if id < 0 {
+			id = len(r.poolIDs)
+			r.poolIDs = append(r.poolIDs, nil)
+		}
+		p.id = policy.ID(id)
+		r.poolIDs[id], r.pools[name] = p, p
+	}
+	return p
+}
+
+func (b *batch) takeMember(k key, e Entry) {
+	p := b.pools[k.name]
+	var old *object[policy.MemberSpec]
+	if p != nil {
+		old = p.members[k.child]
+	}
+	if e.Deleted {
+		b.faults.clear(k.text)
+		if old != nil {
+			delete(p.members, k.child)
+			b.dirty[k.name] = true
+			b.wake("room in pool/" + k.name)
+		}
+		return
+	}
+	m, err := decodeMember(e.Value)
+	if err != nil {
+		b.reject(e, err, servingOf(old))
+		return
+	}
+	if m.Site != "" && b.sites[m.Site] == nil {
+		b.await(e, "site", "site/"+m.Site, servingOf(old))
+		return
+	}
+	if old == nil && p != nil && len(p.members) >= policy.MaxMembers {
+		b.await(e, "", "room in pool/"+k.name, 0)
+		return
+	}
+	p = b.pool(k.name)
+	p.members[k.child] = &object[policy.MemberSpec]{value: m, revision: e.Revision}
+	b.dirty[k.name] = true
+	b.faults.clear(k.text)
+	b.wake("pool/" + k.name)
+}
+
+// decodeMember reads a member: an object, or the shorthand of a bare address.
+func decodeMember(value []byte) (m policy.MemberSpec, err *spec.Error) {
+	text := strings.TrimSpace(string(value))
+	if strings.HasPrefix(text, "{") || text == "" {
+		return m, decode(value, &m)
+	}
+	addr, perr := netip.ParseAddr(text)
+	if perr != nil {
+		return m, spec.Errorf("", `%s, expected an address or an object such as {"addr":["192.0.2.10"]}`, addrError(perr))
+	}
+	m.Addr = []netip.Addr{addr}
+	if verr := m.Validate(); verr != nil {
+		return m, asError(verr)
+	}
+	return m, nil
+}
+
+func (b *batch) takePolicy(k key, e Entry) {
+	p := b.pools[k.name]
+	var old *object[policy.Spec]
+	if p != nil {
+		old = p.policy
+	}
+	if e.Deleted {
+		b.faults.clear(k.text)
+		if old != nil {
+			p.policy = nil
+			b.dirty[k.name] = true
+			b.wake(anyPolicy)
+		}
+		return
+	}
+	n := &object[policy.Spec]{revision: e.Revision}
+	if err := decode(e.Value, &n.value); err != nil {
+		b.reject(e, err, servingOf(old))
+		return
+	}
+	if check := n.value.Check; check != "" && b.checks[check] == nil {
+		b.await(e, "check", "check/"+check, servingOf(old))
+		return
+	}
+	for i, word := range n.value.OnEmpty {
+		f, _ := policy.ParseFallback(word)
+		field := fmt.Sprintf("on_empty[%d]", i)
+		if f.Kind != policy.FallbackPool {
+			continue
+		}
+		if path := b.pathTo(k.name, f.Name, nil); path != nil {
+			cycle := k.name + " → " + strings.Join(path, " → ")
+			b.reject(e, spec.Errorf(field, "pools must not fall back in a circle: %s", cycle), servingOf(old))
+			b.retry(e, anyPolicy)
+			return
+		}
+		if !b.pools[f.Name].there() {
+			b.await(e, field, "pool/"+f.Name, servingOf(old))
+			return
+		}
+	}
+	p = b.pool(k.name)
+	p.policy = n
+	b.dirty[k.name] = true
+	b.faults.clear(k.text)
+	b.wake("pool/" + k.name)
+	b.wake(anyPolicy)
+}
+
+// anyPolicy is what a policy waits for that would close a circle.
+const anyPolicy = "another policy"
+
+// pathTo returns the pools by which from falls back to target, nil if it does not.
+func (r *Registry) pathTo(target, from string, before []string) []string {
+	path := append(slices.Clone(before), from)
+	if from == target {
+		return path
+	}
+	p := r.pools[from]
+	if p == nil || p.policy == nil || slices.Contains(before, from) {
+		return nil
+	}
+	for _, word := range p.policy.value.OnEmpty {
+		if f, _ := policy.ParseFallback(word); f.Kind == policy.FallbackPool {
+			if found := r.pathTo(target, f.Name, path); found != nil {
+				return found
+			}
+		}
+	}
+	return nil
+}
+
+// compile makes the pool anew from its keys. A pool without keys keeps what it was until it is
+// known whether anything refers to it.
+func (b *batch) compile(p *pool) {
+	if p.deleted = !p.there(); p.deleted {
+		return
+	}
+	var written policy.Spec
+	if p.policy != nil {
+		written = p.policy.value
+	}
+	onEmpty := []policy.Fallback{{Kind: policy.FallbackAll}}
+	if len(written.OnEmpty) > 0 {
+		onEmpty = nil
+	}
+	for _, word := range written.OnEmpty {
+		f, _ := policy.ParseFallback(word)
+		if f.Kind == policy.FallbackPool {
+			f.Pool = b.pools[f.Name].id
+		}
+		onEmpty = append(onEmpty, f)
+	}
+	var members []policy.Member
+	for _, name := range slices.Sorted(maps.Keys(p.members)) {
+		m := p.members[name].value
+		members = append(members, m.Compile(name))
+	}
+	p.compiled = policy.New(p.name, written, onEmpty, members)
+	b.watch(p)
+	b.edit.SetPool(p.id, p.compiled)
+}
+
+// watch has the pool's addresses checked, and gives them the states that are known.
+func (b *batch) watch(p *pool) {
+	var check *health.Check
+	name := ""
+	if p.policy != nil && p.policy.value.Check != "" {
+		name = p.policy.value.Check
+		check = &b.checks[name].value
+	}
+	var watched []watched
+	for i := range p.compiled.Members {
+		m := &p.compiled.Members[i]
+		written := p.members[m.Name]
+		for j, addr := range m.Addrs {
+			if check == nil {
+				p.compiled.SetHealth(i, j, health.Up, "")
+				continue
+			}
+			if written.value.CheckAddr != nil {
+				addr = *written.value.CheckAddr
+			}
+			watched = append(watched, newWatched(name, addr, check.Port(written.value.Port), i, j))
+		}
+	}
+	b.targets.set(p.name, p.compiled, check, watched)
+}
+
+// settlePool drops a pool that has no keys and to which nothing refers any more.
+func (b *batch) settlePool(p *pool) {
+	key := "pool/" + p.name + "/policy"
+	by := b.poolReferrer(p)
+	b.dangling(key, by)
+	if by != "" {
+		return
+	}
+	delete(b.pools, p.name)
+	b.poolIDs[p.id] = nil
+	b.edit.SetPool(p.id, nil)
+	b.targets.set(p.name, nil, nil, nil)
+}
+
+func (b *batch) poolReferrer(p *pool) string {
+	for _, name := range slices.Sorted(maps.Keys(b.pools)) {
+		if other := b.pools[name]; other.policy != nil && slices.Contains(other.policy.value.OnEmpty, "pool:"+p.name) {
+			return "pool/" + name + "/policy"
+		}
+	}
+	switch n := b.edit.References(p.id); n {
+	case 0:
+		return ""
+	case 1:
+		return "a steered name"
+	default:
+		return fmt.Sprintf("%d steered names", n)
+	}
+}

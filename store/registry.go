@@ -1,0 +1,331 @@
+package store
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+
+	"meridian/health"
+	"meridian/policy"
+	"meridian/spec"
+	"meridian/zones"
+)
+
+// Registry holds the last good value of every key and makes snapshots of them. One goroutine uses
+// it. The names are in the snapshot alone; sites, checks and pools are few and kept here.
+type Registry struct {
+	snapshot *zones.Snapshot // the last made; nil before the first
+	sites    map[string]*object[policy.Site]
+	checks   map[string]*object[health.Check]
+	pools    map[string]*pool
+	poolIDs  []*pool // by policy.ID; nil is free
+	faults   *faults
+	targets  *targets
+	orphans  map[string]zones.Owner // zones that may have names but no soa, by name; their apexes
+}
+
+// object is the last good value of a key.
+type object[T any] struct {
+	value    T
+	revision int64
+	deleted  bool // gone from the registry, but still referred to, so it serves on
+}
+
+// pool is what the keys of one pool say.
+type pool struct {
+	name     string
+	id       policy.ID
+	policy   *object[policy.Spec]
+	members  map[string]*object[policy.MemberSpec]
+	compiled *policy.Pool
+	deleted  bool // all its keys are gone, but it is still referred to
+}
+
+// there says whether the pool can be referred to: some key of it is good.
+func (p *pool) there() bool { return p != nil && (p.policy != nil || len(p.members) > 0) }
+
+// NewRegistry returns a registry that has read nothing.
+func NewRegistry(log *slog.Logger) *Registry {
+	return &Registry{
+		sites:   map[string]*object[policy.Site]{},
+		checks:  map[string]*object[health.Check]{},
+		pools:   map[string]*pool{},
+		faults:  newFaults(log),
+		targets: newTargets(),
+		orphans: map[string]zones.Owner{},
+	}
+}
+
+// Faults are the keys that are not served as they stand, by key.
+func (r *Registry) Faults() []Fault { return r.faults.list() }
+
+// Targets are what has to be checked.
+func (r *Registry) Targets() []health.Target { return r.targets.list() }
+
+// batch is one Update on its way into a snapshot.
+type batch struct {
+	*Registry
+	update Update
+	prev   *zones.Snapshot // the last good values of names; never nil
+	edit   *zones.Edit
+	queue  [kindName + 1][]Entry // by kind, in the order in which they are taken
+	keys   map[string]key
+	taken  map[string]bool // keys of the queues, names apart
+	dirty  map[string]bool // pools to compile
+}
+
+// Apply takes an update in and returns the snapshot that follows from it. Keys that are wrong
+// become faults and change nothing else.
+func (r *Registry) Apply(u Update) *zones.Snapshot {
+	b := r.begin(u)
+	for k := range b.queue {
+		if kind(k) == kindName {
+			b.takeNames()
+			continue
+		}
+		// What becomes there may put keys that waited for it behind those not yet taken.
+		for i := 0; i < len(b.queue[k]); i++ {
+			e := b.queue[k][i]
+			b.taken[e.Key] = true
+			b.take(b.keys[e.Key], e)
+		}
+	}
+	b.finish()
+	r.snapshot = b.edit.Commit(u.Revision)
+	return r.snapshot
+}
+
+func (r *Registry) begin(u Update) *batch {
+	b := &batch{Registry: r, update: u, prev: r.snapshot, keys: map[string]key{}, taken: map[string]bool{}, dirty: map[string]bool{}}
+	if b.prev == nil {
+		b.prev = zones.New()
+	}
+	b.edit = b.prev.Edit()
+	entries := u.Entries
+	if u.Full {
+		b.edit = b.prev.WithoutNames().Edit()
+		entries = append(slices.Clone(entries), r.missing(entries)...)
+	}
+	// Of several changes to a key the last one counts.
+	slices.SortStableFunc(entries, func(x, y Entry) int {
+		return cmp.Or(strings.Compare(x.Key, y.Key), cmp.Compare(x.Revision, y.Revision))
+	})
+	for i, e := range entries {
+		if i+1 < len(entries) && entries[i+1].Key == e.Key {
+			continue
+		}
+		k, err := parseKey(e.Key)
+		if k.text != "" {
+			b.keys[e.Key] = k
+			b.queue[k.kind] = append(b.queue[k.kind], e)
+			continue
+		}
+		if e.Deleted {
+			b.faults.clear(e.Key)
+		} else {
+			b.reject(e, err, 0)
+		}
+	}
+	// Among policies the later one is to blame for a cycle.
+	slices.SortStableFunc(b.queue[kindPolicy], func(x, y Entry) int { return cmp.Compare(x.Revision, y.Revision) })
+	return b
+}
+
+// missing returns deletes for the keys that are known, other than names, and no longer listed.
+func (r *Registry) missing(entries []Entry) (deletes []Entry) {
+	listed := map[string]bool{}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Key, "zone/") || r.faults.byKey[e.Key] != nil {
+			listed[e.Key] = true
+		}
+	}
+	gone := func(key string) {
+		if !listed[key] {
+			deletes = append(deletes, Entry{Key: key, Deleted: true})
+		}
+	}
+	for name := range r.sites {
+		gone("site/" + name)
+	}
+	for name := range r.checks {
+		gone("check/" + name)
+	}
+	for name, p := range r.pools {
+		if p.policy != nil {
+			gone("pool/" + name + "/policy")
+		}
+		for member := range p.members {
+			gone("pool/" + name + "/member/" + member)
+		}
+	}
+	for key := range r.faults.byKey {
+		gone(key)
+	}
+	slices.SortFunc(deletes, func(x, y Entry) int { return strings.Compare(x.Key, y.Key) })
+	return slices.CompactFunc(deletes, func(x, y Entry) bool { return x.Key == y.Key })
+}
+
+// reject makes a fault of an entry. serving is the revision that is served instead, 0 if none.
+func (b *batch) reject(e Entry, err *spec.Error, serving int64) {
+	b.faults.set(&fault{
+		Fault: Fault{Key: e.Key, Revision: e.Revision, Field: err.Field, Line: err.Line, Error: err.Msg, Serving: serving},
+		entry: Entry{Key: e.Key, Revision: e.Revision},
+	})
+}
+
+// await makes a fault of an entry that refers to what is not there yet.
+func (b *batch) await(e Entry, field, target string, serving int64) {
+	b.faults.set(&fault{
+		Fault: Fault{
+			Key: e.Key, Revision: e.Revision, Field: field, Serving: serving, Awaits: target,
+			Error: fmt.Sprintf("%s is not there yet", target),
+		},
+	})
+	b.retry(e, target)
+}
+
+// retry has an entry that is a fault now judged again when wake comes or changes.
+func (b *batch) retry(e Entry, wake string) {
+	f := b.faults.byKey[e.Key]
+	f.entry, f.wake = e, wake
+	put(b.faults.waiting, wake, e.Key)
+}
+
+// wake takes the keys that waited for target again.
+func (b *batch) wake(target string) {
+	for _, text := range slices.Sorted(maps.Keys(b.faults.waiting[target])) {
+		f := b.faults.byKey[text]
+		if _, queued := b.keys[text]; queued && !b.taken[text] {
+			continue // its own change comes later in this batch
+		}
+		k, _ := parseKey(text)
+		b.keys[text], b.taken[text] = k, false
+		b.queue[k.kind] = append(b.queue[k.kind], f.entry)
+	}
+}
+
+// take brings one key other than a name's up to date.
+func (b *batch) take(k key, e Entry) {
+	switch k.kind {
+	case kindSite:
+		takeObject(b, b.sites, k, e)
+		for name, p := range b.pools {
+			for _, m := range p.members {
+				if m.value.Site == k.name {
+					b.dirty[name] = true
+				}
+			}
+		}
+	case kindCheck:
+		takeObject(b, b.checks, k, e)
+		for name, p := range b.pools {
+			if p.policy != nil && p.policy.value.Check == k.name {
+				b.dirty[name] = true
+			}
+		}
+	case kindMember:
+		b.takeMember(k, e)
+	case kindPolicy:
+		b.takePolicy(k, e)
+	case kindSOA:
+		b.takeSOA(k, e)
+	}
+}
+
+// takeObject brings a site or a check up to date.
+func takeObject[T any](b *batch, objects map[string]*object[T], k key, e Entry) {
+	old := objects[k.name]
+	switch {
+	case e.Deleted && old == nil:
+		b.faults.clear(k.text)
+	case e.Deleted:
+		// Whether anything refers to it is known when the whole revision is taken in.
+		old.deleted = true
+	default:
+		n := &object[T]{revision: e.Revision}
+		if err := decode(e.Value, &n.value); err != nil {
+			b.reject(e, err, servingOf(old))
+			return
+		}
+		objects[k.name] = n
+		b.faults.clear(k.text)
+		b.wake(k.text)
+	}
+}
+
+func servingOf[T any](o *object[T]) int64 {
+	if o == nil {
+		return 0
+	}
+	return o.revision
+}
+
+// dangling reports a key that was deleted although another refers to what it held.
+func (b *batch) dangling(text, referrer string) {
+	if referrer == "" {
+		b.faults.clear(text)
+		return
+	}
+	b.standing(text, "", fmt.Sprintf("deleted, but %s refers to it: its last value serves on", referrer))
+}
+
+// standing records a fault that no value has caused, of the revision at which it was first seen.
+func (b *batch) standing(text, awaits, message string) {
+	if old := b.faults.byKey[text]; old != nil && old.Error == message {
+		return
+	}
+	b.faults.set(&fault{Fault: Fault{Key: text, Revision: b.update.Revision, Awaits: awaits, Error: message}})
+}
+
+// finish compiles what changed and settles what was deleted.
+func (b *batch) finish() {
+	for _, name := range slices.Sorted(maps.Keys(b.dirty)) {
+		b.compile(b.pools[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.pools)) {
+		if p := b.pools[name]; p.deleted {
+			b.settlePool(p)
+		}
+	}
+	settle(b, b.sites, "site/", b.siteReferrer)
+	settle(b, b.checks, "check/", b.checkReferrer)
+	b.settleZones()
+}
+
+// settle drops deleted objects to which nothing refers any more.
+func settle[T any](b *batch, objects map[string]*object[T], prefix string, referrer func(string) string) {
+	for name, o := range objects {
+		if !o.deleted {
+			continue
+		}
+		by := referrer(name)
+		b.dangling(prefix+name, by)
+		if by == "" {
+			delete(objects, name)
+		}
+	}
+}
+
+func (b *batch) siteReferrer(site string) string {
+	for _, name := range slices.Sorted(maps.Keys(b.pools)) {
+		p := b.pools[name]
+		for _, member := range slices.Sorted(maps.Keys(p.members)) {
+			if p.members[member].value.Site == site {
+				return "pool/" + name + "/member/" + member
+			}
+		}
+	}
+	return ""
+}
+
+func (b *batch) checkReferrer(check string) string {
+	for _, name := range slices.Sorted(maps.Keys(b.pools)) {
+		if p := b.pools[name]; p.policy != nil && p.policy.value.Check == check {
+			return "pool/" + name + "/policy"
+		}
+	}
+	return ""
+}

@@ -1,0 +1,109 @@
+package store
+
+import (
+	"net/netip"
+	"slices"
+
+	"meridian/health"
+	"meridian/policy"
+)
+
+// targets holds what is checked, what is known of it, and where that goes.
+type targets struct {
+	byID    map[health.TargetID]*target
+	byPool  map[string][]watched
+	changed bool // since list was last called
+}
+
+// target is one thing to check.
+type target struct {
+	check  *health.Check
+	state  health.State
+	reason string
+	refs   []ref
+}
+
+// ref is a member's address in a pool that is served.
+type ref struct {
+	pool         *policy.Pool
+	member, addr int
+}
+
+// watched is a member's address and the target that tells its state.
+type watched struct {
+	health.TargetID
+	member, addr int
+}
+
+func newWatched(check string, addr netip.Addr, port uint16, member, index int) watched {
+	return watched{health.TargetID{Check: check, Addr: netip.AddrPortFrom(addr, port)}, member, index}
+}
+
+func newTargets() *targets {
+	return &targets{byID: map[health.TargetID]*target{}, byPool: map[string][]watched{}}
+}
+
+// set replaces what is watched for a pool. What is known of a target stays known.
+func (t *targets) set(name string, p *policy.Pool, check *health.Check, list []watched) {
+	old := t.byPool[name]
+	for _, w := range list {
+		tg := t.byID[w.TargetID]
+		if tg == nil {
+			tg = new(target)
+			t.byID[w.TargetID] = tg
+			t.changed = true
+		}
+		if tg.check != check {
+			tg.check, t.changed = check, true
+		}
+		tg.refs = append(tg.refs, ref{p, w.member, w.addr})
+		p.SetHealth(w.member, w.addr, tg.state, tg.reason)
+	}
+	for _, w := range old {
+		tg := t.byID[w.TargetID]
+		if tg == nil {
+			continue
+		}
+		tg.refs = slices.DeleteFunc(tg.refs, func(r ref) bool { return r.pool != p && r.pool.Name == name })
+		if len(tg.refs) == 0 {
+			delete(t.byID, w.TargetID)
+			t.changed = true
+		}
+	}
+	t.byPool[name] = list
+	if list == nil {
+		delete(t.byPool, name)
+	}
+}
+
+// report takes in what a checker says.
+func (t *targets) report(r health.Report) {
+	tg := t.byID[r.TargetID]
+	if tg == nil {
+		return // it has gone meanwhile
+	}
+	tg.state, tg.reason = r.State, r.Reason
+	for _, ref := range tg.refs {
+		ref.pool.SetHealth(ref.member, ref.addr, r.State, r.Reason)
+	}
+}
+
+// list returns what is to be checked.
+func (t *targets) list() []health.Target {
+	t.changed = false
+	list := make([]health.Target, 0, len(t.byID))
+	for id, tg := range t.byID {
+		list = append(list, health.Target{TargetID: id, Spec: tg.check})
+	}
+	return list
+}
+
+// unknown counts the targets of which nothing is known yet.
+func (t *targets) unknown() (n int) {
+	for _, tg := range t.byID {
+		if tg.state == health.Unknown {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,200 @@
+package store
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"meridian/health"
+	"meridian/policy"
+	"meridian/zones"
+)
+
+var update = flag.Bool("update", false, "write the transcripts anew instead of comparing them")
+
+// TestTranscripts runs the commands of every transcript and compares what they print. A line that
+// begins with "> " is a command; what follows it, up to the next blank line, is what it printed:
+//
+//	> put KEY VALUE       one change, one revision; \n in VALUE is a line break
+//	> del KEY
+//	> txn PUT | DEL | …   several changes in one revision
+//	> read                everything is read anew, as after a lost watch
+//	> restart             the same by a registry that remembers nothing
+//	> state CHECK ADDRPORT up|down|unknown
+//	> ask NAME TYPE       outcome and records; for steered names those of one draw
+//	> faults
+//	> targets
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("../testdata/registry/*.transcript")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no transcripts: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".transcript"), func(t *testing.T) {
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := runTranscript(t, string(want))
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			} else if got != string(want) {
+				t.Errorf("%s (run with -update to accept):\n%s", file, diff(string(want), got))
+			}
+		})
+	}
+}
+
+func runTranscript(t *testing.T, text string) string {
+	s := newScene()
+	var out strings.Builder
+	skip := false
+	for line := range strings.Lines(text) {
+		command, isCommand := strings.CutPrefix(line, "> ")
+		switch {
+		case isCommand:
+			out.WriteString(line)
+			printed := s.run(t, strings.TrimSpace(command))
+			out.WriteString(printed)
+			skip = true
+		case skip && strings.TrimSpace(line) != "":
+			// what the command printed before
+		default:
+			skip = false
+			out.WriteString(line)
+		}
+	}
+	return out.String()
+}
+
+// scene is a registry and the etcd it would read, as far as a test needs one.
+type scene struct {
+	registry *Registry
+	keys     map[string]Entry
+	revision int64
+	served   *zones.Snapshot
+}
+
+func newScene() *scene {
+	return &scene{registry: NewRegistry(slog.New(slog.NewTextHandler(io.Discard, nil))), keys: map[string]Entry{}}
+}
+
+func (s *scene) run(t *testing.T, command string) string {
+	verb, rest, _ := strings.Cut(command, " ")
+	switch verb {
+	case "put", "del":
+		s.change(command)
+	case "txn":
+		s.change(strings.Split(rest, " | ")...)
+	case "read":
+		s.readAll()
+	case "restart":
+		s.registry = newScene().registry
+		s.readAll()
+	case "state":
+		f := strings.Fields(rest)
+		state := map[string]health.State{"up": health.Up, "down": health.Down, "unknown": health.Unknown}[f[2]]
+		s.registry.targets.report(health.Report{
+			TargetID: health.TargetID{Check: f[0], Addr: netip.MustParseAddrPort(f[1])}, State: state,
+		})
+	case "ask":
+		name, typ, _ := strings.Cut(rest, " ")
+		return s.ask(name, typ)
+	case "faults":
+		var b strings.Builder
+		for _, f := range s.registry.Faults() {
+			fmt.Fprintf(&b, "%s @%d", f.Key, f.Revision)
+			if f.Serving > 0 {
+				fmt.Fprintf(&b, " (serving @%d)", f.Serving)
+			}
+			b.WriteString(": ")
+			if f.Line > 0 {
+				fmt.Fprintf(&b, "line %d: ", f.Line)
+			}
+			if f.Field != "" {
+				b.WriteString(f.Field + ": ")
+			}
+			b.WriteString(f.Error + "\n")
+		}
+		return b.String()
+	case "targets":
+		var b strings.Builder
+		for _, p := range s.served.Pools {
+			if p == nil {
+				continue
+			}
+			for _, w := range s.registry.targets.byPool[p.Name] {
+				fmt.Fprintf(&b, "%s/%s %s %s\n", p.Name, p.Members[w.member].Name, w.Check, w.Addr)
+			}
+		}
+		return b.String()
+	default:
+		t.Fatalf("unknown command %q", command)
+	}
+	return ""
+}
+
+func (s *scene) change(commands ...string) {
+	s.revision++
+	u := Update{Revision: s.revision}
+	for _, c := range commands {
+		verb, rest, _ := strings.Cut(c, " ")
+		key, value, _ := strings.Cut(rest, " ")
+		e := Entry{Key: key, Revision: s.revision, Deleted: verb == "del"}
+		if e.Deleted {
+			delete(s.keys, key)
+		} else {
+			e.Value = []byte(strings.ReplaceAll(value, `\n`, "\n"))
+			s.keys[key] = e
+		}
+		u.Entries = append(u.Entries, e)
+	}
+	s.served = s.registry.Apply(u)
+}
+
+func (s *scene) readAll() {
+	u := Update{Revision: s.revision, Full: true}
+	for _, e := range s.keys {
+		u.Entries = append(u.Entries, e)
+	}
+	s.served = s.registry.Apply(u)
+}
+
+func (s *scene) ask(name, typ string) string {
+	n, err := zones.ParseName(name)
+	if err != nil {
+		return err.Error() + "\n"
+	}
+	q := &zones.Query{Name: *n, Type: dns.StringToType[typ], Client: policy.Client{}, Random: 1}
+	var a zones.Answer
+	zones.Resolve(s.served, q, &a, nil)
+	lines := append([]string{a.Outcome.String()}, a.Text(q)...)
+	return strings.ReplaceAll(strings.Join(lines, "\n"), "\t", " ") + "\n"
+}
+
+// diff shows the first lines in which two texts differ.
+func diff(want, got string) string {
+	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	for i := 0; i < len(w) || i < len(g); i++ {
+		at := func(lines []string) string {
+			if i < len(lines) {
+				return lines[i]
+			}
+			return "<the end>"
+		}
+		if at(w) != at(g) {
+			return fmt.Sprintf("line %d\n  want: %s\n  got:  %s", i+1, at(w), at(g))
+		}
+	}
+	return "the same"
+}

@@ -1,0 +1,20 @@
+// Package store gives the registry's keys their meaning: it decodes values strictly, validates
+// them, keeps the last good value of each, and turns changes into snapshots. It knows no etcd:
+// updates come in as values.
+package store
+
+// Update is what a source of the registry tells: either everything there is at a revision, or
+// the changes that led to it.
+type Update struct {
+	Revision int64 // the registry's revision after this update
+	Full     bool  // Entries is all there is; what is not listed is gone
+	Entries  []Entry
+}
+
+// Entry is one key and its value.
+type Entry struct {
+	Key      string // below the prefix, without leading slash: "pool/web/policy"
+	Value    []byte // nil if Deleted
+	Deleted  bool
+	Revision int64 // of the change that made it so (etcd's mod_revision; of the delete, if deleted)
+}

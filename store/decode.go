@@ -58,10 +58,13 @@ func asError(err error) *spec.Error {
 // scan finds what is wrong with the JSON itself, and what JSON allows but we do not.
 func scan(value []byte) *spec.Error {
 	d := jsontext.NewDecoder(bytes.NewReader(value))
-	if len(bytes.TrimSpace(value)) == 0 {
+	switch text := bytes.TrimSpace(value); {
+	case len(text) == 0:
 		return spec.Errorf("", "an empty value, expected a JSON object")
+	case text[0] != '{':
+		return spec.Errorf("", "expected a JSON object, found %.40q", text)
 	}
-	for first := true; ; first = false {
+	for {
 		token, err := d.ReadToken()
 		var syntax *jsontext.SyntacticError
 		switch {
@@ -71,8 +74,6 @@ func scan(value []byte) *spec.Error {
 			return e
 		case err != nil: // the end
 			return nil
-		case first && token.Kind() != '{':
-			return spec.Errorf("", "expected a JSON object, found %s", kindText(token.Kind()))
 		case token.Kind() == 'n':
 			e := spec.Errorf(fieldText(d.StackPointer()), "null is no value: leave the field out")
 			e.Line = lineAt(value, d.InputOffset())
@@ -85,6 +86,10 @@ func scan(value []byte) *spec.Error {
 
 // explain turns the decoder's error into one for the person who wrote the value.
 func explain(value []byte, err error) *spec.Error {
+	var syntax *jsontext.SyntacticError
+	if errors.As(err, &syntax) {
+		return &spec.Error{Msg: "something follows the end of the object", Line: lineAt(value, syntax.ByteOffset)}
+	}
 	var semantic *json.SemanticError
 	if !errors.As(err, &semantic) {
 		return spec.Errorf("", "%v", err)

@@ -98,11 +98,12 @@ func parseKey(text string) (key, *spec.Error) {
 				like = append(like, f)
 			}
 		}
-		hint := ""
-		if like == nil {
-			like, hint = forms, spec.Suggest(parts[0], firstWords)
+		if hint := spec.Suggest(parts[0], firstWords); like == nil && hint != "" {
+			return key{}, spec.Errorf("", "no such kind of key%s", hint)
+		} else if like == nil {
+			like = forms
 		}
-		return key{}, spec.Errorf("", "no such kind of key, expected %s%s", strings.Join(like, " or "), hint)
+		return key{}, spec.Errorf("", "no such kind of key, expected %s", strings.Join(like, " or "))
 	}
 	if err != nil {
 		e := spec.Errorf("", "%v", err)

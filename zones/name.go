@@ -170,17 +170,17 @@ func unescape(text string) (value byte, size int, err error) {
 		return text[1], 2, nil
 	}
 	if len(text) < 4 {
-		return 0, 0, fmt.Errorf("%q is not an escape, expected three digits", text)
+		return 0, 0, fmt.Errorf("%s is not an escape, expected three digits", text)
 	}
 	v := 0
 	for _, c := range []byte(text[1:4]) {
 		if c < '0' || c > '9' {
-			return 0, 0, fmt.Errorf("%q is not an escape, expected three digits", text[:4])
+			return 0, 0, fmt.Errorf("%s is not an escape, expected three digits", text[:4])
 		}
 		v = v*10 + int(c-'0')
 	}
 	if v > 255 {
-		return 0, 0, fmt.Errorf("%q is not an escape, expected at most 255", text[:4])
+		return 0, 0, fmt.Errorf("%s is not an escape, expected at most 255", text[:4])
 	}
 	return byte(v), 4, nil
 }

@@ -235,7 +235,11 @@ func ParseRRset(o Owner, typ uint16, value string, revision int64) (Part, error)
 		}
 		wire, err := parseRData(o, typ, line)
 		if err != nil {
-			return Part{}, at("%q is not RDATA of type %s: %v", line, dns.Type(typ), err)
+			hint := ""
+			if example := examples[typ]; example != "" {
+				hint = ", expected such as: " + example
+			}
+			return Part{}, at("%q is not RDATA of type %s (%v)%s", line, dns.Type(typ), err, hint)
 		}
 		if first, twice := seen[string(wire)]; twice {
 			return Part{}, at("%q is in line %d already", line, first)
@@ -259,6 +263,20 @@ func ParseRRset(o Owner, typ uint16, value string, revision int64) (Part, error)
 	return StaticPart(typ, ttl, rdata, revision), nil
 }
 
+// examples of RDATA for those who got it wrong.
+var examples = map[uint16]string{
+	dns.TypeA:     "192.0.2.1",
+	dns.TypeAAAA:  "2001:db8::1",
+	dns.TypeCAA:   `0 issue "ca.example.net"`,
+	dns.TypeCNAME: "www.example.net.",
+	dns.TypeHTTPS: `1 . alpn="h2,h3"`,
+	dns.TypeMX:    "10 mail.example.net.",
+	dns.TypeNS:    "ns1.example.net.",
+	dns.TypePTR:   "www.example.net.",
+	dns.TypeSRV:   "10 5 443 www.example.net.",
+	dns.TypeTXT:   `"text in quotes"`,
+}
+
 // atLine is how miekg/dns ends its messages; our own field says the line.
 var atLine = regexp.MustCompile(`( at)? line: \d+:\d+$`)
 
@@ -268,7 +286,7 @@ func parseRData(o Owner, typ uint16, line string) ([]byte, error) {
 	rr, ok := parser.Next()
 	if err := parser.Err(); err != nil {
 		reason := atLine.ReplaceAllString(strings.TrimPrefix(err.Error(), "dns: "), "")
-		return nil, errors.New(strings.TrimSuffix(reason, fmt.Sprintf(": %q", line)))
+		return nil, errors.New(strings.TrimSuffix(strings.TrimSuffix(reason, fmt.Sprintf(": %q", line)), `: "\n"`))
 	}
 	if !ok {
 		return nil, fmt.Errorf("it is empty")

@@ -1,0 +1,83 @@
+# make help lists the targets.
+
+GO       ?= go
+FUZZTIME ?= 5s
+BENCH    ?= .
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+
+# Our own Go code; the tools module has none.
+GOFMT_LIST = gofmt -l $$(find . -name '*.go' -not -path './bin/*' -not -path './.run/*')
+
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## lists the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "Set FUZZTIME (of each fuzz target, $(FUZZTIME)) and BENCH (which benchmarks, as a regular expression) as needed."
+
+.PHONY: build
+build: ## builds bin/meridian
+	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/meridian ./cmd/meridian
+
+.PHONY: run
+run: build ## starts a server on 127.0.0.1:5300 with an embedded etcd; its state stays in .run
+	@mkdir -p .run
+	bin/meridian serve --dns-listen 127.0.0.1:5300 --data-dir .run/meridian
+
+.PHONY: test
+test: dig lint unit race fuzz ## all that a change must pass: lint, tests, race detector, short fuzzing
+
+.PHONY: unit
+unit: ## tests, budgets of allocations included
+	$(GO) test ./...
+
+# The race detector allocates on its own account: budgets of allocations hold in unit alone.
+.PHONY: race
+race: ## tests under the race detector
+	$(GO) test -race ./...
+
+.PHONY: lint
+lint: bin/staticcheck ## gofmt, go vet, staticcheck (staticcheck.conf), tidiness of go.mod
+	@unformatted=$$($(GOFMT_LIST)) || exit; \
+	if [ -n "$$unformatted" ]; then echo "gofmt -w these:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	bin/staticcheck ./...
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+
+# One go test fuzzes one target; which there are, the test files say.
+.PHONY: fuzz
+fuzz: ## runs every fuzz target for FUZZTIME
+	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sort | \
+	while IFS=: read -r file func; do \
+		echo "$(GO) test -fuzz $${func#func } -fuzztime $(FUZZTIME) $${file%/*}"; \
+		$(GO) test -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime $(FUZZTIME) "$${file%/*}" || exit; \
+	done
+
+.PHONY: bench
+bench: ## runs the benchmarks that match BENCH
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+.PHONY: tools
+tools: bin/staticcheck bin/etcdctl ## builds staticcheck and etcdctl into bin
+
+bin/staticcheck: tools/go.mod tools/go.sum
+	cd tools && $(GO) build -trimpath -o ../$@ honnef.co/go/tools/cmd/staticcheck
+
+# etcdctl's go.mod has replace directives, so that go install of it by version fails.
+bin/etcdctl: tools/go.mod tools/go.sum
+	cd tools && $(GO) build -trimpath -o ../$@ go.etcd.io/etcd/etcdctl/v3
+
+# Tests ask the server with the dig that operators have.
+.PHONY: dig
+dig:
+	@command -v dig >/dev/null && exit; \
+	command -v apt-get >/dev/null || { echo "dig is missing: install it (bind9-dnsutils, bind-utils)" >&2; exit 1; }; \
+	echo "dig is missing: installing bind9-dnsutils"; \
+	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	$$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive \
+		apt-get install -q -y --no-install-recommends bind9-dnsutils
+
+.PHONY: clean
+clean: ## removes bin and .run, with what the server of make run has stored
+	rm -rf bin .run

@@ -93,7 +93,7 @@ type Answer struct {
 	current Name // the target of a chain of CNAMEs
 	addrs   []byte
 	scratch policy.Scratch
-	visited [maxHops]record
+	visited [maxHops]uint64 // hashes of the names of that chain
 }
 
 func (a *Answer) reset() {

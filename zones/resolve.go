@@ -1,6 +1,8 @@
 package zones
 
 import (
+	"slices"
+
 	"github.com/miekg/dns"
 
 	"meridian/policy"
@@ -45,12 +47,13 @@ func Resolve(s *Snapshot, q *Query, a *Answer, t *Trace) {
 		if next == nil {
 			return
 		}
-		if hop+1 == maxHops || a.seen(found.at, hop) {
+		a.visited[hop] = name.suffixHash(int(name.labels))
+		a.current.Read(next)
+		name = &a.current
+		if hop+1 == maxHops || slices.Contains(a.visited[:hop+1], name.suffixHash(int(name.labels))) {
 			t.about(name, "ends the chain of CNAMEs: it is a loop, or too long")
 			return
 		}
-		a.current.Read(next)
-		name = &a.current
 	}
 }
 
@@ -202,17 +205,6 @@ func (s *Snapshot) refer(at record, name *Name, hop int, a *Answer, t *Trace) {
 	cutLabels := labelCount(at.name())
 	a.add(AuthoritySection, hop, name.offset(cutLabels), ns, ns.TTL)
 	t.cut(name, at)
-}
-
-// seen remembers the names of a chain and says whether at is among them already.
-func (a *Answer) seen(at record, hop int) bool {
-	for _, v := range a.visited[:hop] {
-		if &v[0] == &at[0] {
-			return true
-		}
-	}
-	a.visited[hop] = at
-	return false
 }
 
 func labelCount(wire []byte) int {

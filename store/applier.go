@@ -37,8 +37,9 @@ func NewApplier(log *slog.Logger) *Applier {
 	return &Applier{log: log, registry: NewRegistry(log)}
 }
 
-// Run takes updates and reports until ctx is done.
-func (a *Applier) Run(ctx context.Context, updates <-chan Update, reports <-chan health.Report) {
+// Run takes updates until ctx is done, and the reports of health whenever checked says that there
+// are some.
+func (a *Applier) Run(ctx context.Context, updates <-chan Update, checked <-chan struct{}, take func() []health.Report) {
 	var patience <-chan time.Time
 	for {
 		select {
@@ -49,15 +50,17 @@ func (a *Applier) Run(ctx context.Context, updates <-chan Update, reports <-chan
 			first := a.Snapshot.Load() == nil
 			s := a.registry.Apply(u)
 			a.Snapshot.Store(s)
-			a.publish()
+			a.publish(first)
 			a.log.Debug("snapshot published", "revision", s.Revision, "keys", len(u.Entries), "took", time.Since(start))
 			if first {
 				a.log.Info("registry read", "revision", s.Revision, "zones", s.Zones(), "names", s.Names,
 					"pools", len(a.registry.pools), "faults", len(a.registry.faults.byKey), "took", time.Since(start))
 				patience = time.After(firstRound)
 			}
-		case r := <-reports:
-			a.registry.targets.report(r)
+		case <-checked:
+			for _, r := range take() {
+				a.registry.targets.report(r)
+			}
 		case <-patience:
 			a.settled.Store(true)
 		}
@@ -68,13 +71,13 @@ func (a *Applier) Run(ctx context.Context, updates <-chan Update, reports <-chan
 }
 
 // publish passes on what an update changed beside the snapshot.
-func (a *Applier) publish() {
+func (a *Applier) publish(first bool) {
 	a.updates.Add(1)
 	a.changed.Store(time.Now().UnixNano())
 	if a.registry.targets.changed && a.SetTargets != nil {
 		a.SetTargets(a.registry.Targets())
 	}
-	if f := a.registry.faults; f.changed {
+	if f := a.registry.faults; f.changed || first {
 		f.changed = false
 		list := f.list()
 		waiting := 0

@@ -55,8 +55,8 @@ func CheckName(text string) error {
 	return nil
 }
 
-// parseKey reads a key below the prefix. Where the key is that of a name and only its type is
-// wrong, it returns both the key and the error: the name exists all the same.
+// parseKey reads a key below the prefix. The type of a name's key is left to parseType: where only
+// that is wrong, the name exists all the same.
 func parseKey(text string) (key, *spec.Error) {
 	parts := strings.Split(text, "/")
 	k := key{text: text}
@@ -67,16 +67,7 @@ func parseKey(text string) (key, *spec.Error) {
 		k.owner, err = parseOwner(text, parts[1], "@", "soa")
 	case parts[0] == "zone" && len(parts) == 5 && parts[2] == "name":
 		k.kind = kindName
-		if k.owner, err = parseOwner(text, parts[1], parts[3], parts[4]); err != nil {
-			break
-		}
-		if parts[4] == "steer" {
-			k.typ = zones.TypeSteer
-			break
-		}
-		if k.typ, err = zones.ParseType(parts[4]); err != nil {
-			k.typ = zones.TypeUnknown
-		}
+		k.owner, err = parseOwner(text, parts[1], parts[3], parts[4])
 	case parts[0] == "site" && len(parts) == 2:
 		k.kind, k.name = kindSite, parts[1]
 		err = CheckName(k.name)
@@ -106,13 +97,21 @@ func parseKey(text string) (key, *spec.Error) {
 		return key{}, spec.Errorf("", "no such kind of key, expected %s", strings.Join(like, " or "))
 	}
 	if err != nil {
-		e := spec.Errorf("", "%v", err)
-		if k.typ == zones.TypeUnknown {
-			return k, e
-		}
-		return key{}, e
+		return key{}, spec.Errorf("", "%v", err)
 	}
 	return k, nil
+}
+
+// parseType reads what ends the key of a name. Where nobody knows the type, it is TypeUnknown.
+func parseType(text string) (uint16, *spec.Error) {
+	if text == "steer" {
+		return zones.TypeSteer, nil
+	}
+	typ, err := zones.ParseType(text)
+	if err != nil {
+		return zones.TypeUnknown, spec.Errorf("", "%v", err)
+	}
+	return typ, nil
 }
 
 // parseOwner reads zone and owner and insists on their canonical spelling: one name, one key.

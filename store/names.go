@@ -66,21 +66,21 @@ func (b *batch) takeSOA(k key, e Entry) {
 // takeNames brings the names up to date, all keys of one together.
 func (b *batch) takeNames() {
 	queue := b.queue[kindName]
-	slices.SortFunc(queue, func(x, y Entry) int { return strings.Compare(x.Key, y.Key) })
+	slices.SortStableFunc(queue, byKey)
 	for len(queue) > 0 {
 		prefix := ownerPrefix(queue[0].Key)
 		n := 1
-		for n < len(queue) && ownerPrefix(queue[n].Key) == prefix {
+		for n < len(queue) && strings.HasPrefix(queue[n].Key, prefix) {
 			n++
 		}
-		b.takeName(b.keys[queue[0].Key].owner, prefix, queue[:n])
+		b.takeName(prefix, queue[:n])
 		queue = queue[n:]
 	}
 }
 
 // claim is what one key of a name wants to be.
 type claim struct {
-	key    key
+	typ    uint16 // zones.TypeSteer for "steer", zones.TypeUnknown where nobody knows it
 	entry  Entry
 	part   zones.Part  // if err is nil
 	err    *spec.Error // why it cannot be
@@ -89,13 +89,21 @@ type claim struct {
 
 // takeName brings a name up to date. Its keys are judged in the order in which they were written,
 // so that of two in conflict the later one is wrong, on every server alike.
-func (b *batch) takeName(o zones.Owner, prefix string, entries []Entry) {
+func (b *batch) takeName(prefix string, entries []Entry) {
+	first, err := parseKey(entries[0].Key)
+	if first.text == "" { // what is wrong with the owner is wrong with all of its keys
+		for _, e := range entries {
+			b.refuseKey(e, err)
+		}
+		return
+	}
+	o := first.owner
 	if zone := zoneOf(prefix); b.orphans[zone].Name == nil {
 		b.orphans[zone] = o.Top()
 	}
 	claims := b.claims(o, prefix, entries)
 	slices.SortFunc(claims, func(x, y claim) int {
-		return cmp.Or(cmp.Compare(x.entry.Revision, y.entry.Revision), strings.Compare(x.key.text, y.key.text))
+		return cmp.Or(cmp.Compare(x.entry.Revision, y.entry.Revision), strings.Compare(x.entry.Key, y.entry.Key))
 	})
 	for _, p := range slices.Clone(b.edit.Parts(o)) {
 		if !madeBySOA(o, p.Type) {
@@ -114,7 +122,7 @@ func (b *batch) takeName(o zones.Owner, prefix string, entries []Entry) {
 			continue
 		}
 		b.edit.Put(o, c.part)
-		b.faults.clear(c.key.text)
+		b.faults.clear(c.entry.Key)
 	}
 	for _, c := range refused {
 		b.refuse(o, c)
@@ -131,10 +139,13 @@ func (b *batch) takeName(o zones.Owner, prefix string, entries []Entry) {
 // there before.
 func (b *batch) claims(o zones.Owner, prefix string, entries []Entry) (claims []claim) {
 	mentioned := map[string]bool{}
-	for _, e := range entries {
+	for i, e := range entries {
+		if i+1 < len(entries) && entries[i+1].Key == e.Key {
+			continue
+		}
 		mentioned[e.Key] = true
 		if !e.Deleted {
-			claims = append(claims, b.claim(o, b.keys[e.Key], e))
+			claims = append(claims, b.claim(o, e))
 		}
 	}
 	for _, text := range slices.Sorted(maps.Keys(b.faults.byOwner[prefix])) {
@@ -142,21 +153,19 @@ func (b *batch) claims(o zones.Owner, prefix string, entries []Entry) (claims []
 			continue
 		}
 		mentioned[text] = true
-		k, _ := parseKey(text)
 		f := b.faults.byKey[text]
 		if f.part != nil {
-			claims = append(claims, claim{key: k, entry: f.entry, part: *f.part})
+			claims = append(claims, claim{typ: f.part.Type, entry: f.entry, part: *f.part})
 			continue
 		}
-		claims = append(claims, b.claim(o, k, f.entry))
+		claims = append(claims, b.claim(o, f.entry))
 	}
 	for _, p := range b.edit.Parts(o) {
 		text := zones.KeyOf(o, p.Type)
 		if p.Kind == zones.Broken || madeBySOA(o, p.Type) || mentioned[text] {
 			continue
 		}
-		k := key{kind: kindName, text: text, owner: o, typ: p.Type}
-		claims = append(claims, claim{key: k, entry: Entry{Key: text, Revision: p.Revision}, part: p})
+		claims = append(claims, claim{typ: p.Type, entry: Entry{Key: text, Revision: p.Revision}, part: p})
 	}
 	return claims
 }
@@ -167,19 +176,19 @@ func madeBySOA(o zones.Owner, typ uint16) bool {
 }
 
 // claim decodes one key of a name. What was good at this revision already is taken as it was.
-func (b *batch) claim(o zones.Owner, k key, e Entry) claim {
-	c := claim{key: k, entry: e}
-	if b.faults.byKey[k.text] == nil {
-		if last, ok := b.prev.Part(o, k.typ); ok && last.Revision == e.Revision && last.Kind != zones.Broken {
+func (b *batch) claim(o zones.Owner, e Entry) claim {
+	c := claim{entry: e}
+	if c.typ, c.err = parseType(e.Key[strings.LastIndexByte(e.Key, '/')+1:]); c.err != nil {
+		return c
+	}
+	if b.faults.byKey[e.Key] == nil {
+		if last, ok := b.prev.Part(o, c.typ); ok && last.Revision == e.Revision && last.Kind != zones.Broken {
 			c.part = last
 			return c
 		}
 	}
 	var err error
-	switch k.typ {
-	case zones.TypeUnknown:
-		_, c.err = parseKey(k.text)
-		return c
+	switch c.typ {
 	case zones.TypeSteer:
 		var written zones.Steer
 		if c.err = decode(e.Value, &written); c.err != nil {
@@ -197,7 +206,7 @@ func (b *batch) claim(o zones.Owner, k key, e Entry) claim {
 			c.err.Line = lineOf(e.Value, c.err.Field)
 		}
 	default:
-		if c.part, err = zones.ParseRRset(o, k.typ, string(e.Value), e.Revision); err != nil {
+		if c.part, err = zones.ParseRRset(o, c.typ, string(e.Value), e.Revision); err != nil {
 			c.err = asError(err)
 		}
 	}
@@ -209,7 +218,7 @@ func (b *batch) claim(o zones.Owner, k key, e Entry) claim {
 func (b *batch) refuse(o zones.Owner, c claim) {
 	f := &fault{
 		Fault: Fault{
-			Key: c.key.text, Revision: c.entry.Revision,
+			Key: c.entry.Key, Revision: c.entry.Revision,
 			Field: c.err.Field, Line: c.err.Line, Error: c.err.Msg, Awaits: c.awaits,
 		},
 		entry: c.entry, wake: c.awaits,
@@ -217,8 +226,8 @@ func (b *batch) refuse(o zones.Owner, c claim) {
 	if c.entry.Value == nil {
 		f.part = &c.part
 	}
-	last, ok := b.prev.Part(o, c.key.typ)
-	if madeBySOA(o, c.key.typ) {
+	last, ok := b.prev.Part(o, c.typ)
+	if madeBySOA(o, c.typ) {
 		b.faults.set(f)
 		return
 	}
@@ -230,11 +239,11 @@ func (b *batch) refuse(o zones.Owner, c claim) {
 			return
 		}
 	}
-	types := []uint16{c.key.typ}
-	if c.key.typ == zones.TypeSteer {
+	types := []uint16{c.typ}
+	if c.typ == zones.TypeSteer {
 		types = zones.SteeredTypes
 	}
-	b.edit.Put(o, zones.BrokenPart(c.key.typ, types, c.entry.Revision))
+	b.edit.Put(o, zones.BrokenPart(c.typ, types, c.entry.Revision))
 	b.faults.set(f)
 }
 

@@ -72,9 +72,9 @@ type batch struct {
 	prev   *zones.Snapshot // the last good values of names; never nil
 	edit   *zones.Edit
 	queue  [kindName + 1][]Entry // by kind, in the order in which they are taken
-	keys   map[string]key
-	taken  map[string]bool // keys of the queues, names apart
-	dirty  map[string]bool // pools to compile
+	keys   map[string]key        // of the queues, names apart: they may be a million
+	taken  map[string]bool       // those of keys that were taken already
+	dirty  map[string]bool       // pools to compile
 }
 
 // Apply takes an update in and returns the snapshot that follows from it. Keys that are wrong
@@ -107,35 +107,37 @@ func (r *Registry) begin(u Update) *batch {
 	entries := u.Entries
 	if u.Full {
 		b.edit = b.prev.WithoutNames().Edit()
-		entries = append(slices.Clone(entries), r.missing(entries)...)
+		entries = append(slices.Clone(entries), r.missing(entries, u.Revision)...)
 	}
 	// Of several changes to a key the last one counts.
-	slices.SortStableFunc(entries, func(x, y Entry) int {
-		return cmp.Or(strings.Compare(x.Key, y.Key), cmp.Compare(x.Revision, y.Revision))
-	})
+	slices.SortStableFunc(entries, byKey)
 	for i, e := range entries {
 		if i+1 < len(entries) && entries[i+1].Key == e.Key {
 			continue
 		}
+		if ownerPrefix(e.Key) != "" {
+			b.queue[kindName] = append(b.queue[kindName], e)
+			continue
+		}
 		k, err := parseKey(e.Key)
-		if k.text != "" {
+		if err == nil {
 			b.keys[e.Key] = k
 			b.queue[k.kind] = append(b.queue[k.kind], e)
 			continue
 		}
-		if e.Deleted {
-			b.faults.clear(e.Key)
-		} else {
-			b.reject(e, err, 0)
-		}
+		b.refuseKey(e, err)
 	}
 	// Among policies the later one is to blame for a cycle.
 	slices.SortStableFunc(b.queue[kindPolicy], func(x, y Entry) int { return cmp.Compare(x.Revision, y.Revision) })
 	return b
 }
 
+func byKey(x, y Entry) int {
+	return cmp.Or(strings.Compare(x.Key, y.Key), cmp.Compare(x.Revision, y.Revision))
+}
+
 // missing returns deletes for the keys that are known, other than names, and no longer listed.
-func (r *Registry) missing(entries []Entry) (deletes []Entry) {
+func (r *Registry) missing(entries []Entry, revision int64) (deletes []Entry) {
 	listed := map[string]bool{}
 	for _, e := range entries {
 		if !strings.HasPrefix(e.Key, "zone/") || r.faults.byKey[e.Key] != nil {
@@ -144,7 +146,7 @@ func (r *Registry) missing(entries []Entry) (deletes []Entry) {
 	}
 	gone := func(key string) {
 		if !listed[key] {
-			deletes = append(deletes, Entry{Key: key, Deleted: true})
+			deletes = append(deletes, Entry{Key: key, Deleted: true, Revision: revision})
 		}
 	}
 	for name := range r.sites {
@@ -166,6 +168,15 @@ func (r *Registry) missing(entries []Entry) (deletes []Entry) {
 	}
 	slices.SortFunc(deletes, func(x, y Entry) int { return strings.Compare(x.Key, y.Key) })
 	return slices.CompactFunc(deletes, func(x, y Entry) bool { return x.Key == y.Key })
+}
+
+// refuseKey rejects an entry for its key. There is nothing that could serve on.
+func (b *batch) refuseKey(e Entry, err *spec.Error) {
+	if e.Deleted {
+		b.faults.clear(e.Key)
+	} else {
+		b.reject(e, err, 0)
+	}
 }
 
 // reject makes a fault of an entry. serving is the revision that is served instead, 0 if none.
@@ -198,6 +209,10 @@ func (b *batch) retry(e Entry, wake string) {
 func (b *batch) wake(target string) {
 	for _, text := range slices.Sorted(maps.Keys(b.faults.waiting[target])) {
 		f := b.faults.byKey[text]
+		if ownerPrefix(text) != "" {
+			b.queue[kindName] = append(b.queue[kindName], f.entry) // a change in this batch is later, and counts
+			continue
+		}
 		if _, queued := b.keys[text]; queued && !b.taken[text] {
 			continue // its own change comes later in this batch
 		}

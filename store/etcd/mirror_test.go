@@ -1,0 +1,130 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+func TestMirrorChanges(t *testing.T) {
+	have := map[string]held{"same": {"1", 7}, "other": {"1", 7}, "gone": {"1", 7}, "left by another": {"1", 6}}
+	want := map[string]string{"same": "1", "other": "2", "left by another": "1", "new": "1", "empty": ""}
+	got := changes(have, want, 7)
+	expected := []change{{key: "empty"}, {key: "gone", gone: true}, {"left by another", "1", false}, {"new", "1", false}, {"other", "2", false}}
+	if !slices.Equal(got, expected) {
+		t.Errorf("got  %v\nwant %v", got, expected)
+	}
+}
+
+func TestMirrorBatches(t *testing.T) {
+	big := strings.Repeat("x", maxBatch/2)
+	many := make([]change, 300)
+	for _, tt := range []struct {
+		name string
+		list []change
+		want []int // lengths
+	}{
+		{"none", nil, nil},
+		{"by number", many, []int{128, 128, 44}},
+		{"by size", []change{{value: big}, {value: big}, {value: "x"}}, []int{2, 1}},
+		{"one too large alone", []change{{value: "x"}, {value: big + big + big}, {value: "x"}}, []int{1, 1, 1}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []int
+			for b := range batches(tt.list) {
+				got = append(got, len(b))
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestMirrorOfAll(t *testing.T) {
+	for _, dir := range []string{"", "/error", "error/"} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("Mirror(%q) is let through", dir)
+				}
+			}()
+			new(Registry).Mirror(dir)
+		}()
+	}
+}
+
+// cutOff makes what is written, and then loses the answer.
+type cutOff struct {
+	clientv3.KV
+	keys map[string]string
+	lose bool
+}
+
+var errCutOff = errors.New("the answer is lost")
+
+func (c *cutOff) Get(context.Context, string, ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	resp := &clientv3.GetResponse{}
+	for _, k := range slices.Sorted(maps.Keys(c.keys)) {
+		resp.Kvs = append(resp.Kvs, &mvccpb.KeyValue{Key: []byte(k), Value: []byte(c.keys[k]), Lease: 7})
+	}
+	return resp, nil
+}
+
+func (c *cutOff) Txn(context.Context) clientv3.Txn { return &cutOffTxn{cutOff: c} }
+
+type cutOffTxn struct {
+	clientv3.Txn
+	*cutOff
+}
+
+func (c *cutOffTxn) Then(ops ...clientv3.Op) clientv3.Txn {
+	for _, op := range ops {
+		if op.IsPut() {
+			c.keys[string(op.KeyBytes())] = string(op.ValueBytes())
+		} else {
+			delete(c.keys, string(op.KeyBytes()))
+		}
+	}
+	return c
+}
+
+func (c *cutOffTxn) Commit() (*clientv3.TxnResponse, error) {
+	if c.lose {
+		return nil, errCutOff
+	}
+	return &clientv3.TxnResponse{}, nil
+}
+
+// A write of which it is not known whether it was made is looked at again: it may have been, and what
+// is wanted by then be what there was before.
+func TestMirrorWriteInDoubt(t *testing.T) {
+	kv := &cutOff{keys: map[string]string{"/gslb-live/d/a": "1"}}
+	r := &Registry{live: "/gslb-live/", cfg: Config{ResyncEvery: time.Hour}, c: &clientv3.Client{KV: kv}}
+	m := r.Mirror("d")
+	l := lease{id: 7, renew: time.Now().Add(time.Hour)}
+	for _, step := range []struct {
+		want map[string]string
+		lose bool
+	}{
+		{map[string]string{"a": "1"}, false},
+		{map[string]string{"a": "2", "b": "1"}, true},
+		{map[string]string{"a": "1"}, false},
+	} {
+		kv.lose = step.lose
+		m.Set(step.want)
+		if err := m.round(t.Context(), &l); errors.Is(err, errCutOff) != step.lose {
+			t.Fatal(err)
+		}
+	}
+	if want := map[string]string{"/gslb-live/d/a": "1"}; !maps.Equal(kv.keys, want) {
+		t.Errorf("there is %v, expected %v", kv.keys, want)
+	}
+}

@@ -20,9 +20,8 @@ build: ## builds bin/meridian
 	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/meridian ./cmd/meridian
 
 .PHONY: run
-run: build ## starts a server on 127.0.0.1:5300 with an embedded etcd; its state stays in .run
-	@mkdir -p .run
-	bin/meridian serve --dns-listen 127.0.0.1:5300 --data-dir .run/meridian
+run: build ## starts a server on 127.0.0.1:5300 with its own etcd, a sample registry and three backends; its state stays in .run
+	bin/meridian demo testdata/sample.json --dns-listen 127.0.0.1:5300 --data-dir .run/meridian
 
 .PHONY: test
 test: dig lint unit race fuzz ## all that a change must pass: lint, tests, race detector, short fuzzing

@@ -1,0 +1,53 @@
+// Meridian is an authoritative DNS server that balances load globally.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker (see the Makefile).
+var version = "unknown"
+
+func main() {
+	// A second signal ends the process at once: stop is called when the first one comes.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	if err := rootCommand().ExecuteContext(ctx); err != nil {
+		if !errors.Is(err, errSaid) {
+			fmt.Fprintln(os.Stderr, "meridian:", err)
+		}
+		os.Exit(1)
+	}
+}
+
+// errSaid ends a command that has printed what is wrong.
+var errSaid = errors.New("said already")
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "meridian",
+		Short:         "An authoritative DNS server that balances load globally",
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+	}
+	root.AddCommand(serveCommand(), explainCommand(), lintCommand(), applyCommand(), demoCommand(), backendCommand())
+	return root
+}
+
+func newLog(c LogConfig) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.Level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, options))
+}

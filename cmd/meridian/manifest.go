@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"meridian/store"
+	"meridian/store/etcd"
+)
+
+func lintCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "lint FILE...",
+		Short: "Check manifests: every key, value and reference",
+		Long: `Check manifests: every key, value and reference. "-" reads standard input.
+
+Without --etcd-endpoints a manifest is looked at for itself, and must hold all that it refers to.
+With them it is looked at together with what the registry holds now.`,
+		Example: "  meridian lint testdata/sample.json\n  meridian lint --etcd-endpoints 127.0.0.1:2379 change.json",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, files []string) error {
+			cfg, err := loadConfig(cmd.Flags(), os.Environ())
+			if err != nil {
+				return err
+			}
+			var now store.Update
+			if len(cfg.Etcd.Endpoints) > 0 {
+				registry, err := openRegistry(cmd.Context(), cfg)
+				if err != nil {
+					return err
+				}
+				defer registry.Close()
+				if now, err = registry.Read(cmd.Context()); err != nil {
+					return err
+				}
+			}
+			faulty := false
+			for _, file := range files {
+				m, err := readManifest(cmd.InOrStdin(), file)
+				if err != nil {
+					return err
+				}
+				problems := store.Lint(m, now)
+				printProblems(cmd.OutOrStdout(), file, problems)
+				if faulty = faulty || len(problems) > 0; len(problems) == 0 {
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: %d keys, all good\n", file, len(m))
+				}
+			}
+			if faulty {
+				return errSaid
+			}
+			return nil
+		},
+	}
+	addEtcdFlags(c.Flags())
+	return c
+}
+
+func applyCommand() *cobra.Command {
+	var prune string
+	c := &cobra.Command{
+		Use:   "apply FILE",
+		Short: "Put a manifest into the registry, all of it or nothing",
+		Long: `Put a manifest into the registry. "-" reads standard input.
+
+All of it is checked first, together with what the registry holds; one wrong key, and nothing is put.
+Up to 128 changed keys go in as one transaction, which fails if somebody else changed one of them
+meanwhile. More go in as several, in an order in which nothing refers to what is not there yet.`,
+		Example: "  meridian apply change.json\n  meridian apply --prune pool/shop. shop.json",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := loadConfig(cmd.Flags(), os.Environ())
+			if err != nil {
+				return err
+			}
+			if err := checkPrune(prune); cmd.Flags().Changed("prune") && err != nil {
+				return err
+			}
+			m, err := readManifest(cmd.InOrStdin(), args[0])
+			if err != nil {
+				return err
+			}
+			registry, err := openRegistry(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			defer registry.Close()
+			said, problems, err := apply(cmd.Context(), registry, m, prune)
+			if err != nil {
+				return err
+			}
+			printProblems(cmd.OutOrStdout(), args[0], problems)
+			if len(problems) > 0 {
+				fmt.Fprintln(cmd.OutOrStdout(), "nothing was put")
+				return errSaid
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), said)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&prune, "prune", "", "delete the keys below this `prefix/` that the manifest does not have")
+	addEtcdFlags(c.Flags())
+	return c
+}
+
+// checkPrune keeps --prune from reaching a neighbour: pool/web is also the start of pool/web2/.
+func checkPrune(prefix string) error {
+	if strings.HasPrefix(prefix, "/") || !strings.HasSuffix(prefix, "/") {
+		return fmt.Errorf(`--prune: %q is not a prefix such as "pool/web/": no leading slash, a trailing one`, prefix)
+	}
+	return nil
+}
+
+// apply puts m, and says what it did. Problems are what keeps it from being put.
+func apply(ctx context.Context, registry *etcd.Registry, m store.Manifest, prune string) (said string, problems []store.Problem, err error) {
+	now, err := registry.Read(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	changes, problems := store.Plan(m, prune, now)
+	if len(problems) > 0 {
+		return "", problems, nil
+	}
+	if len(changes) == 0 {
+		return fmt.Sprintf("nothing to change: the registry holds all of it (revision %d)", now.Revision), nil, nil
+	}
+	done, transactions, revision := 0, 0, int64(0)
+	for done < len(changes) {
+		batch := changes[done:min(done+etcd.MaxChanges, len(changes))]
+		revision, err = registry.Commit(ctx, batch)
+		var conflict *etcd.ConflictError
+		switch {
+		case errors.As(err, &conflict):
+			return "", nil, fmt.Errorf("%d of %d changes were put; %w: apply it again", done, len(changes), err)
+		case err != nil:
+			return "", nil, fmt.Errorf("%d of %d changes were put: %w", done, len(changes), err)
+		}
+		done += len(batch)
+		transactions++
+	}
+	if transactions == 1 {
+		return fmt.Sprintf("%d keys changed at revision %d", done, revision), nil, nil
+	}
+	return fmt.Sprintf("%d keys changed in %d transactions, the last at revision %d: not atomic, servers saw it come in parts",
+		done, transactions, revision), nil, nil
+}
+
+func readManifest(stdin io.Reader, file string) (store.Manifest, error) {
+	var text []byte
+	var err error
+	if file == "-" {
+		text, err = io.ReadAll(stdin)
+	} else {
+		text, err = os.ReadFile(file)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m, err := store.ParseManifest(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return m, nil
+}
+
+func printProblems(w io.Writer, file string, problems []store.Problem) {
+	for _, p := range problems {
+		fmt.Fprintf(w, "%s:%s\n", file, p)
+	}
+}
+
+// openRegistry connects a command to the registry: the endpoints, or the embedded etcd of a server
+// on this host.
+func openRegistry(ctx context.Context, cfg Config) (*etcd.Registry, error) {
+	return etcd.Open(ctx, etcdConfig(cfg.Etcd), slog.New(slog.DiscardHandler))
+}
+
+func etcdConfig(c EtcdConfig) etcd.Config {
+	return etcd.Config{
+		Endpoints: c.Dial(),
+		Prefix:    c.Prefix,
+		Username:  c.Username,
+		Password:  c.Password,
+		CertFile:  c.CertFile,
+		KeyFile:   c.KeyFile,
+		CAFile:    c.CAFile,
+	}
+}

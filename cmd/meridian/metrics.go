@@ -1,0 +1,163 @@
+package main
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"meridian/health"
+	"meridian/health/check"
+	"meridian/policy"
+	"meridian/server"
+	"meridian/store"
+	"meridian/store/etcd"
+)
+
+// metrics reads the counters of all parts when it is asked; the parts know nothing of Prometheus.
+type metrics struct {
+	cfg      Config
+	dns      *server.Server
+	applier  *store.Applier
+	checker  *check.Runner
+	registry *etcd.Registry
+}
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("meridian_"+name, help, labels, nil)
+}
+
+var (
+	descInfo      = describe("info", "Always 1; the labels say which server this is.", "version", "name", "site")
+	descReplies   = describe("replies_total", "Replies to DNS messages, by how they ended.", "transport", "result")
+	descDropped   = describe("dropped_total", "Messages without a reply: too short, or replies themselves.", "transport")
+	descTruncated = describe("truncated_total", "Replies that said TC.", "transport")
+	descEDNS      = describe("edns_queries_total", "Messages with an OPT record.", "transport")
+	descSubnet    = describe("subnet_queries_total", "Messages with a client subnet.", "transport")
+	descSocket    = describe("socket_errors_total", "Failed receives and sends.", "transport", "call")
+	descAccepted  = describe("tcp_accepted_total", "TCP connections accepted.")
+	descEvicted   = describe("tcp_evicted_total", "TCP connections closed to make room for new ones.")
+	descOpen      = describe("tcp_open", "TCP connections open.")
+
+	descRevision = describe("registry_revision", "Revision of the registry that is served.")
+	descUpdates  = describe("registry_updates_total", "Changes of the registry taken in.")
+	descChanged  = describe("registry_changed_timestamp_seconds", "When the registry last changed here.")
+	descContact  = describe("registry_contact_timestamp_seconds", "When etcd last answered.")
+	descReach    = describe("registry_reachable", "1 while etcd answers.")
+	descKeys     = describe("registry_faulty_keys", "Keys not served as they stand: rejected, or pending on what they refer to.", "state")
+	descZones    = describe("zones", "Zones served.")
+	descNames    = describe("names", "Names that exist, empty non-terminals included.")
+	descMembers  = describe("pool_members", "Members of a pool by state: up with any address up, down with all down.", "pool", "state")
+
+	descLooks   = describe("check_looks_total", "Looks of the checker at its targets.", "result")
+	descTargets = describe("check_targets", "Targets of the checker by state.", "state")
+	descFlight  = describe("check_looks_in_flight", "Looks under way.")
+)
+
+// Describe sends nothing: the members of pools come and go.
+func (m *metrics) Describe(chan<- *prometheus.Desc) {}
+
+// Collect reads all counters.
+func (m *metrics) Collect(out chan<- prometheus.Metric) {
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	gauge(descInfo, 1, version, m.cfg.ServerName, m.cfg.Site)
+	m.collectDNS(counter, gauge)
+	m.collectRegistry(counter, gauge)
+	m.collectChecks(counter, gauge)
+}
+
+type emitCount func(d *prometheus.Desc, v uint64, labels ...string)
+type emitGauge func(d *prometheus.Desc, v float64, labels ...string)
+
+func (m *metrics) collectDNS(counter emitCount, gauge emitGauge) {
+	s := m.dns.Stats()
+	for _, t := range []struct {
+		name string
+		server.Traffic
+	}{{"udp", s.UDP}, {"tcp", s.TCP}} {
+		for r, n := range t.Results {
+			counter(descReplies, n, t.name, server.Result(r).String())
+		}
+		counter(descDropped, t.Dropped, t.name)
+		counter(descTruncated, t.Truncated, t.name)
+		counter(descEDNS, t.EDNS, t.name)
+		counter(descSubnet, t.Subnet, t.name)
+		counter(descSocket, t.ReceiveErrors, t.name, "receive")
+		counter(descSocket, t.SendErrors, t.name, "send")
+	}
+	counter(descAccepted, s.Accepted)
+	counter(descEvicted, s.Evicted)
+	gauge(descOpen, float64(s.Open))
+}
+
+func (m *metrics) collectRegistry(counter emitCount, gauge emitGauge) {
+	contact := m.registry.Contact()
+	gauge(descReach, bit(contact.InReach))
+	if !contact.Last.IsZero() {
+		gauge(descContact, seconds(contact.Last))
+	}
+	st := m.applier.Stats()
+	counter(descUpdates, uint64(st.Updates))
+	gauge(descKeys, float64(st.Rejected), "rejected")
+	gauge(descKeys, float64(st.Pending), "pending")
+	if !st.Changed.IsZero() {
+		gauge(descChanged, seconds(st.Changed))
+	}
+	s := m.applier.Snapshot.Load()
+	if s == nil {
+		return
+	}
+	gauge(descRevision, float64(s.Revision))
+	gauge(descZones, float64(s.Zones()))
+	gauge(descNames, float64(s.Names))
+	for _, p := range s.Pools {
+		if p == nil {
+			continue
+		}
+		var members [3]int // by health.State
+		for i := range p.Members {
+			members[memberState(p, i)]++
+		}
+		for state, n := range members {
+			gauge(descMembers, float64(n), p.Name, health.State(state).String())
+		}
+	}
+}
+
+func (m *metrics) collectChecks(counter emitCount, gauge emitGauge) {
+	s := m.checker.Stats()
+	counter(descLooks, s.Successes, "success")
+	counter(descLooks, s.Failures, "failure")
+	counter(descLooks, s.Timeouts, "timeout")
+	counter(descLooks, s.Void, "void")
+	gauge(descFlight, float64(s.InFlight))
+	for state, n := range s.Targets {
+		gauge(descTargets, float64(n), health.State(state).String())
+	}
+}
+
+// memberState is up with any address up, unknown while any may be, and else down.
+func memberState(p *policy.Pool, i int) health.State {
+	w := p.Health(i)
+	all := uint16(1)<<len(p.Members[i].Addrs) - 1
+	switch {
+	case w.Up()&all != 0:
+		return health.Up
+	case w.Unknown()&all != 0:
+		return health.Unknown
+	}
+	return health.Down
+}
+
+func bit(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

@@ -22,7 +22,7 @@ type Applier struct {
 
 	log      *slog.Logger
 	registry *Registry
-	settled  atomic.Bool // the first round of checks is over
+	ready    chan struct{} // closed once queries are answered as well as they will be
 	faulty   atomic.Int64
 	pending  atomic.Int64
 	updates  atomic.Int64
@@ -34,14 +34,14 @@ const firstRound = 2 * time.Second
 
 // NewApplier returns an applier whose Run has not begun.
 func NewApplier(log *slog.Logger) *Applier {
-	return &Applier{log: log, registry: NewRegistry(log)}
+	return &Applier{log: log, registry: NewRegistry(log), ready: make(chan struct{})}
 }
 
 // Run takes updates until ctx is done, and the reports of health whenever checked says that there
 // are some.
 func (a *Applier) Run(ctx context.Context, updates <-chan Update, checked <-chan struct{}, take func() []health.Report) {
-	var patience <-chan time.Time
-	for {
+	var patience <-chan time.Time // until the first round of checks has taken long enough
+	for settled, late := false, false; ; {
 		select {
 		case <-ctx.Done():
 			return
@@ -62,10 +62,11 @@ func (a *Applier) Run(ctx context.Context, updates <-chan Update, checked <-chan
 				a.registry.targets.report(r)
 			}
 		case <-patience:
-			a.settled.Store(true)
+			late = true
 		}
-		if !a.settled.Load() && a.Snapshot.Load() != nil && a.registry.targets.unknown() == 0 {
-			a.settled.Store(true)
+		if !settled && a.Snapshot.Load() != nil && (late || a.registry.targets.unknown() == 0) {
+			settled = true
+			close(a.ready)
 		}
 	}
 }
@@ -94,16 +95,21 @@ func (a *Applier) publish(first bool) {
 	}
 }
 
-// Ready says whether queries are answered as well as they will be, and if not, what is missing.
-// Once ready it stays so.
+// Settled is closed once queries are answered as well as they will be: the registry was read, and
+// the first round of checks is over or has taken two seconds.
+func (a *Applier) Settled() <-chan struct{} { return a.ready }
+
+// Ready says whether Settled is closed, and if not, what is missing. Once ready it stays so.
 func (a *Applier) Ready() (ok bool, why string) {
-	switch {
-	case a.Snapshot.Load() == nil:
-		return false, "the registry has not been read yet"
-	case !a.settled.Load():
-		return false, "the first round of health checks is under way"
+	select {
+	case <-a.ready:
+		return true, "ready"
+	default:
 	}
-	return true, "ready"
+	if a.Snapshot.Load() == nil {
+		return false, "the registry has not been read yet"
+	}
+	return false, "the first round of health checks is under way"
 }
 
 // Stats are figures of the applier.

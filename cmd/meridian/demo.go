@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"time"
@@ -53,7 +54,11 @@ that is empty. Options are those of serve.`,
 					}
 					printProblems(cmd.ErrOrStderr(), args[0], problems)
 				}
-				fmt.Fprint(cmd.OutOrStdout(), whatToTry(cfg))
+				select {
+				case <-r.settled:
+					fmt.Fprint(cmd.OutOrStdout(), whatToTry(cfg))
+				case <-ctx.Done():
+				}
 				return nil
 			})
 		},
@@ -80,23 +85,27 @@ func startBackend(ctx context.Context, name, addr string) error {
 }
 
 func whatToTry(cfg Config) string {
+	_, port, _ := net.SplitHostPort(cfg.DNS.Listen[0])
 	return fmt.Sprintf(`
 Meridian answers. In another terminal, try:
 
-  dig @127.0.0.1 -p 5300 www.example.com +short          # weighted 2:1:1, again and again
-  dig @127.0.0.1 -p 5300 all.example.com +short          # all that are up
-  dig @127.0.0.1 -p 5300 app.example.com +short          # fra1, while it is up
+  dig @127.0.0.1 -p %[1]s www.example.com +short      # one of three, by weight 2:1:1
+  dig @127.0.0.1 -p %[1]s all.example.com +short      # all that are up
+  dig @127.0.0.1 -p %[1]s app.example.com +short      # fra1, while it is up
 
-  pkill -f 'meridian backend fra1'                       # a backend dies …
-  bin/meridian explain app.example.com                   # … and the answer says why it changed
-  bin/meridian backend fra1 127.0.0.11:8080 &            # … until it is back
+  pkill -f 'meridian backend fra1'                   # a backend dies; a second or two later
+  bin/meridian explain app.example.com               # the answer has changed, and this says why
+  bin/meridian backend fra1 127.0.0.11:8080 &        # it comes back
 
-  export ETCDCTL_API=3 ETCDCTL_ENDPOINTS=%s
-  etcdctl get --prefix /gslb/pool/web/
-  etcdctl put /gslb/pool/web/member/fra2 127.0.0.12      # weight 1, no port: the check's default is 80, so it goes down
-  etcdctl put /gslb/zone/example.com/name/hello/TXT '"a record of my own"'
-  dig @127.0.0.1 -p 5300 hello.example.com TXT +short
+  export ETCDCTL_API=3 ETCDCTL_ENDPOINTS=%[2]s
+  etcdctl get --prefix %[3]s/pool/
+  etcdctl put %[3]s/pool/web/member/nyc1 '{"addr":["127.0.0.13"],"port":8080,"weight":20,"site":"nyc"}'
+  etcdctl put %[3]s/zone/example.com/name/hello/TXT '"a record of my own"'
+  dig @127.0.0.1 -p %[1]s hello.example.com TXT +short
+  etcdctl put %[3]s/pool/web/policy '{"policy":"failoover"}'    # a typo changes nothing …
+  etcdctl get --prefix %[3]s-live/error/                       # … and is reported here
 
-Ctrl-C ends it; the registry stays in %s.
-`, cfg.Etcd.Listen, cfg.DataDir)
+Ctrl-C ends it; the registry stays in %[4]s.
+
+`, port, cfg.Etcd.Listen, cfg.Etcd.Prefix, cfg.DataDir)
 }

@@ -50,7 +50,7 @@ With them it is looked at together with what the registry holds now.`,
 				problems := store.Lint(m, now)
 				printProblems(cmd.OutOrStdout(), file, problems)
 				if faulty = faulty || len(problems) > 0; len(problems) == 0 {
-					fmt.Fprintf(cmd.OutOrStdout(), "%s: %d keys, all good\n", file, len(m))
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: %s, all good\n", file, count(len(m), "key"))
 				}
 			}
 			if faulty {
@@ -146,10 +146,17 @@ func apply(ctx context.Context, registry *etcd.Registry, m store.Manifest, prune
 		transactions++
 	}
 	if transactions == 1 {
-		return fmt.Sprintf("%d keys changed at revision %d", done, revision), nil, nil
+		return fmt.Sprintf("changed at revision %d: %s", revision, count(done, "key")), nil, nil
 	}
 	return fmt.Sprintf("%d keys changed in %d transactions, the last at revision %d: not atomic, servers saw it come in parts",
 		done, transactions, revision), nil, nil
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 func readManifest(stdin io.Reader, file string) (store.Manifest, error) {

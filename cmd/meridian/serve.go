@@ -50,7 +50,8 @@ type running struct {
 	registry  *etcd.Registry
 	dns       []netip.AddrPort
 	http      netip.AddrPort
-	endpoints []string // of etcd
+	endpoints []string        // of etcd
+	settled   <-chan struct{} // closed once the server is ready
 }
 
 // serve runs a server until ctx is done. Where started is not nil, it is called in a goroutine of
@@ -88,7 +89,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, started func(conte
 			if started == nil {
 				return nil
 			}
-			return started(ctx, running{registry, dns.Addrs(), http.Addr(), endpoints})
+			return started(ctx, running{registry, dns.Addrs(), http.Addr(), endpoints, applier.Settled()})
 		})
 	})
 	err := group.Wait()

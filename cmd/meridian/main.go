@@ -11,6 +11,9 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"meridian/spec"
 )
 
 // version is set by the linker (see the Makefile).
@@ -38,10 +41,21 @@ func rootCommand() *cobra.Command {
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
 	}
+	root.SetFlagErrorFunc(suggestFlag)
 	root.AddCommand(serveCommand(), explainCommand(), lintCommand(), applyCommand(), demoCommand(), backendCommand())
 	return root
+}
+
+// suggestFlag adds to the error of a misspelt flag the one that was meant.
+func suggestFlag(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return err
+	}
+	var known []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+	return fmt.Errorf("%w%s", err, spec.Suggest(unknown.GetSpecifiedName(), known))
 }
 
 func newLog(c LogConfig) *slog.Logger {

@@ -56,9 +56,9 @@ func (c *contact) lost(log *slog.Logger, reason error) {
 	defer c.mu.Unlock()
 	switch {
 	case c.InReach:
-		log.Warn("registry lost", "reason", reason)
+		log.Warn("registry lost", "reason", plain(reason))
 	case c.Since.IsZero():
-		log.Warn("registry not found", "reason", reason)
+		log.Warn("registry not found", "reason", plain(reason))
 	default:
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -113,10 +114,17 @@ func failFast(ctx context.Context, method string, req, reply any, cc *grpc.Clien
 func plain(err error) error {
 	err = rpctypes.Error(err)
 	if s, ok := status.FromError(err); ok && err != nil {
-		return errors.New(s.Message())
+		text := s.Message()
+		if m := dialing.FindStringSubmatch(text); m != nil {
+			text = fmt.Sprintf("etcd at %s: %s", m[1], m[2])
+		}
+		return errors.New(text)
 	}
 	return err
 }
+
+// dialing is how gRPC says that it could not connect.
+var dialing = regexp.MustCompile(`^connection error: desc = "transport: Error while dialing: dial tcp (\S+): (?:connect: )?(.*)"$`)
 
 // client returns the client. A user has to be logged in to have one, which fails while etcd is away.
 func (r *Registry) client() (*clientv3.Client, error) {

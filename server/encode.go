@@ -1,0 +1,180 @@
+package server
+
+import (
+	"encoding/binary"
+
+	"github.com/miekg/dns"
+
+	"meridian/zones"
+)
+
+// Sizes of replies in bytes.
+const (
+	minUDP = 512   // what every client takes (RFC 1035 §4.2.1, RFC 6891 §6.2.3)
+	maxUDP = 1232  // what hardly a path has to fragment (DNS flag day 2020, RFC 9715 §3.1); also what we offer to take
+	maxTCP = 65535 // RFC 1035 §4.2.2
+)
+
+const optSize = 11 // bytes of an OPT record without options
+
+// encode writes the reply over the query in buf: its id and question stay where they are, with the
+// case the client chose. It returns the reply's size.
+func (w *worker) encode(buf []byte, r *response) int {
+	in := &w.in
+	limit := w.limit()
+	room := limit
+	if in.edns {
+		w.count.edns.Add(1)
+		room -= optSize
+		if in.subnetSize > 0 {
+			w.count.subnet.Add(1)
+			room -= 4 + in.subnetSize
+		}
+	}
+
+	var flags byte
+	if r.aa {
+		flags = flagAA
+	}
+	at, counts, fits := w.sections(buf, room, r.sets)
+	if !fits { // RFC 2181 §9: the client drops what came with TC, so nothing comes
+		at, counts = in.end, [3]uint16{}
+		flags |= flagTC
+		w.count.truncated.Add(1)
+	}
+	if in.edns {
+		at = w.opt(buf, at, limit, r)
+		counts[zones.AdditionalSection]++
+	}
+
+	buf[2] = flagQR | flags | buf[2]&(opcodeBits|flagRD)
+	buf[3] = buf[3]&flagCD | byte(r.result.Rcode()&0xf) // RA, Z and AD are clear (RFC 4035 §3.1.6)
+	questions := uint16(1)
+	if in.end == headerSize {
+		questions = 0
+	}
+	binary.BigEndian.PutUint16(buf[countQD:], questions)
+	binary.BigEndian.PutUint16(buf[countAN:], counts[zones.AnswerSection])
+	binary.BigEndian.PutUint16(buf[countNS:], counts[zones.AuthoritySection])
+	binary.BigEndian.PutUint16(buf[countAR:], counts[zones.AdditionalSection])
+	w.count.results[r.result].Add(1)
+	return at
+}
+
+// limit is the size of the largest reply.
+func (w *worker) limit() int {
+	switch {
+	case w.stream:
+		return maxTCP
+	case w.in.edns:
+		return min(max(int(w.in.size), minUDP), maxUDP)
+	}
+	return minUDP
+}
+
+// sections writes the RRsets after the question and returns where they end, and how many records
+// each section has. fits is false where they would go beyond room: RRsets of the additional section
+// are left off before that.
+func (w *worker) sections(buf []byte, room int, sets []zones.RRset) (end int, counts [3]uint16, fits bool) {
+	at := w.in.end
+	w.names = append(w.names[:0], headerSize)
+	for i := range sets {
+		s := &sets[i]
+		next, n := w.rrset(buf, at, room, s)
+		switch {
+		case next > 0:
+			at = next
+			counts[s.Section] += n
+		case s.Section != zones.AdditionalSection:
+			return 0, counts, false
+		}
+	}
+	return at, counts, true
+}
+
+// rrset writes s at buf[at:room] and returns where it ends and how many records it has; 0 if it
+// does not fit.
+func (w *worker) rrset(buf []byte, at, room int, s *zones.RRset) (end int, n uint16) {
+	const maxPointer = 1<<14 - 1 // RFC 1035 §4.1.4
+	first := at                  // where the name stands that a pointer can show
+	if s.Owner == nil {
+		first = w.names[s.Hop] + int(s.Offset)
+	}
+	for data := s.Data; len(data) > 0; n++ {
+		if first != at && first <= maxPointer {
+			if at+2 > room {
+				return 0, 0
+			}
+			binary.BigEndian.PutUint16(buf[at:], 0xc000|uint16(first))
+			at += 2
+		} else {
+			name := s.Owner
+			if name == nil {
+				name = wireName(buf[first:])
+			}
+			if at+len(name) > room {
+				return 0, 0
+			}
+			at += copy(buf[at:], name)
+		}
+		size := 2 + int(binary.BigEndian.Uint16(data))
+		if at+8+size > room {
+			return 0, 0
+		}
+		binary.BigEndian.PutUint16(buf[at:], s.Type)
+		binary.BigEndian.PutUint16(buf[at+2:], dns.ClassINET)
+		binary.BigEndian.PutUint32(buf[at+4:], s.TTL)
+		copy(buf[at+8:], data[:size])
+		if s.Type == dns.TypeCNAME && s.Section == zones.AnswerSection {
+			w.names = append(w.names, at+10)
+		}
+		at += 8 + size
+		data = data[size:]
+	}
+	return at, n
+}
+
+// wireName returns the uncompressed name that b begins with.
+func wireName(b []byte) []byte {
+	at := 0
+	for b[at] != 0 {
+		at += 1 + int(b[at])
+	}
+	return b[:at+1]
+}
+
+// opt writes the OPT record of a reply (RFC 6891 §6.1.3) at buf[at:] and returns where it ends.
+// There is room for it without an extended error, which comes along if it fits (RFC 8914 §3).
+func (w *worker) opt(buf []byte, at, limit int, r *response) int {
+	in := &w.in
+	buf[at] = 0 // the root
+	binary.BigEndian.PutUint16(buf[at+1:], dns.TypeOPT)
+	binary.BigEndian.PutUint16(buf[at+3:], maxUDP)
+	buf[at+5] = byte(r.result.Rcode() >> 4)
+	buf[at+6] = 0 // version
+	buf[at+7], buf[at+8] = 0, 0
+	if in.do {
+		buf[at+7] = 0x80
+	}
+	start := at + optSize
+	end := start
+	if in.subnetSize > 0 { // RFC 7871 §7.2.1; scope 0: no answer depends on the client yet
+		end = option(buf, end, dns.EDNS0SUBNET, in.subnetSize)
+		copy(buf[end-in.subnetSize:], in.subnet[:in.subnetSize])
+	}
+	if r.err != nil && end+6+len(r.err.Text) <= limit {
+		end = option(buf, end, dns.EDNS0EDE, 2+len(r.err.Text))
+		content := buf[end-2-len(r.err.Text) : end]
+		binary.BigEndian.PutUint16(content, r.err.Code)
+		copy(content[2:], r.err.Text)
+	}
+	binary.BigEndian.PutUint16(buf[at+9:], uint16(end-start))
+	return end
+}
+
+// option writes the header of an option with content of size bytes and returns where that ends.
+func option(buf []byte, at int, code uint16, size int) int {
+	binary.BigEndian.PutUint16(buf[at:], code)
+	binary.BigEndian.PutUint16(buf[at+2:], uint16(size))
+	return at + 4 + size
+}

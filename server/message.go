@@ -1,0 +1,180 @@
+package server
+
+import (
+	"encoding/binary"
+
+	"github.com/miekg/dns"
+
+	"meridian/zones"
+)
+
+// The header of a message (RFC 1035 §4.1.1, RFC 4035 §3): uint16 id, two bytes of flags, uint16
+// counts of the four sections.
+const (
+	headerSize = 12
+
+	flagQR     = 0x80 // of byte 2
+	opcodeBits = 0x78
+	flagAA     = 0x04
+	flagTC     = 0x02
+	flagRD     = 0x01
+	flagCD     = 0x10 // of byte 3
+
+	countQD, countAN, countNS, countAR = 4, 6, 8, 10
+)
+
+func opcode(msg []byte) int { return int(msg[2]&opcodeBits) >> 3 }
+
+func count(msg []byte, at int) int { return int(binary.BigEndian.Uint16(msg[at:])) }
+
+// message is what is known of a query beside the name and the type asked for.
+type message struct {
+	end    int    // of the question; that of the header if no question could be read
+	class  uint16 // of the question
+	signed bool   // a TSIG ends it
+
+	// Of the OPT record (RFC 6891 §6.1).
+	edns    bool // there is one
+	version uint8
+	do      bool   // RFC 3225
+	size    uint16 // of the largest reply over UDP, as offered
+
+	subnetSize int // of subnet; 0: none
+	subnet     [maxSubnet]byte
+}
+
+// parse reads a message of at least headerSize bytes into m and q and says whether it is well
+// formed. If not, m holds as much as could be read.
+//
+// A query has nothing in its answer and authority sections but for the SOA of an IXFR (RFC 1995
+// §3), and nothing after its last record: whatever comes with either is garbled, or a try to show
+// different parsers different messages.
+func (m *message) parse(msg []byte, q *zones.Query) bool {
+	m.end, m.signed = headerSize, false
+	m.edns, m.version, m.do, m.subnetSize = false, 0, false, 0
+	end, ok := m.question(msg, q)
+	if !ok {
+		return false
+	}
+	m.end = end
+	end, ok = m.records(msg, end)
+	return ok && end == len(msg) &&
+		count(msg, countAN) == 0 && (count(msg, countNS) == 0 || q.Type == dns.TypeIXFR)
+}
+
+// question reads the one question (RFC 9619) and returns where it ends.
+func (m *message) question(msg []byte, q *zones.Query) (end int, ok bool) {
+	if count(msg, countQD) != 1 {
+		return 0, false
+	}
+	size, ok := q.Name.Read(msg[headerSize:])
+	at := headerSize + size
+	if !ok || at+4 > len(msg) {
+		return 0, false
+	}
+	q.Type = binary.BigEndian.Uint16(msg[at:])
+	m.class = binary.BigEndian.Uint16(msg[at+2:])
+	return at + 4, true
+}
+
+// records passes over the records from at on, reads those that concern the message, and returns
+// where they end.
+func (m *message) records(msg []byte, at int) (end int, ok bool) {
+	before := count(msg, countAN) + count(msg, countNS)
+	total := before + count(msg, countAR)
+	for i := range total {
+		owner := at
+		if at, ok = skipName(msg, at); !ok || at+10 > len(msg) {
+			return 0, false
+		}
+		rdata := at + 10
+		end := rdata + count(msg, at+8)
+		if end > len(msg) {
+			return 0, false
+		}
+		switch typ := binary.BigEndian.Uint16(msg[at:]); {
+		case i < before:
+		case typ == dns.TypeOPT:
+			if m.edns || msg[owner] != 0 { // one at most, owned by the root (RFC 6891 §6.1.1, §6.1.2)
+				return 0, false
+			}
+			m.edns = true
+			m.size = binary.BigEndian.Uint16(msg[at+2:])
+			m.version = msg[at+5]
+			m.do = msg[at+6]&0x80 != 0
+			if m.version == 0 && !m.options(msg[rdata:end]) { // another version may have them in another form
+				return 0, false
+			}
+		case typ == dns.TypeTSIG:
+			if i != total-1 { // RFC 8945 §5.2
+				return 0, false
+			}
+			m.signed = true
+		}
+		at = end
+	}
+	return at, true
+}
+
+// skipName returns where the name at at ends, compressed or not.
+func skipName(msg []byte, at int) (end int, ok bool) {
+	for at < len(msg) {
+		switch length := int(msg[at]); {
+		case length == 0:
+			return at + 1, true
+		case length >= 0xc0:
+			return at + 2, at+2 <= len(msg)
+		case length >= 0x40: // RFC 6891 §5: these label types were given up
+			return 0, false
+		default:
+			at += 1 + length
+		}
+	}
+	return 0, false
+}
+
+// options reads those of an OPT record; unknown ones are ignored (RFC 6891 §6.1.2).
+func (m *message) options(b []byte) bool {
+	for len(b) > 0 {
+		if len(b) < 4 {
+			return false
+		}
+		code, end := binary.BigEndian.Uint16(b), 4+count(b, 2)
+		if end > len(b) {
+			return false
+		}
+		if code == dns.EDNS0SUBNET {
+			if m.subnetSize > 0 || !validSubnet(b[4:end]) { // of two nobody knows which is meant
+				return false
+			}
+			m.subnetSize = copy(m.subnet[:], b[4:end])
+		}
+		b = b[end:]
+	}
+	return true
+}
+
+const maxSubnet = 4 + 16 // bytes of a client subnet option's content
+
+// validSubnet says whether b is a client subnet as a query may have it (RFC 7871 §6): uint16
+// family, uint8 source prefix length, uint8 scope prefix length, which is 0, and as much of the
+// address as the source prefix takes, the bits beyond it 0.
+func validSubnet(b []byte) bool {
+	if len(b) < 4 {
+		return false
+	}
+	var longest int
+	switch binary.BigEndian.Uint16(b) {
+	case 1:
+		longest = 32
+	case 2:
+		longest = 128
+	default: // an unknown family MUST be rejected (§7.2.1)
+		return false
+	}
+	bits, scope, addr := int(b[2]), b[3], b[4:]
+	if bits > longest || scope != 0 || len(addr) != (bits+7)/8 {
+		return false
+	}
+	return bits%8 == 0 || addr[len(addr)-1]<<(bits%8) == 0
+}

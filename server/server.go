@@ -1,0 +1,104 @@
+// Package server answers DNS messages over UDP and TCP from the current snapshot.
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"meridian/zones"
+)
+
+// Config of a Server.
+type Config struct {
+	// Listen holds host:port, for UDP and TCP alike. Without host it is every address of both
+	// families; "0.0.0.0" and "[::]" are every address of their own family. Port 0 is a free one.
+	Listen  []string
+	Workers int           // UDP sockets for each of Listen; default 1
+	TCPMax  int           // TCP connections open at once; default 1000. Each may take 70 KB.
+	TCPIdle time.Duration // how long a TCP connection may take for its next message, or to take a reply; default 10s
+	Log     *slog.Logger  // default slog.Default()
+}
+
+// Server answers on all its sockets. Call Listen, then Serve or Close.
+type Server struct {
+	cfg  Config
+	view *atomic.Pointer[zones.Snapshot]
+	udp  []*udpSocket
+	tcp  *streams
+}
+
+// New makes a Server that answers from whatever view holds. While that is nil, queries are REFUSED.
+func New(cfg Config, view *atomic.Pointer[zones.Snapshot]) *Server {
+	if cfg.Workers == 0 {
+		cfg.Workers = 1
+	}
+	if cfg.TCPMax == 0 {
+		cfg.TCPMax = 1000
+	}
+	if cfg.TCPIdle == 0 {
+		cfg.TCPIdle = 10 * time.Second
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	return &Server{cfg: cfg, view: view, tcp: newStreams(cfg, view)}
+}
+
+// Addrs returns the address that each of Config.Listen is bound to, on UDP and TCP alike.
+func (s *Server) Addrs() []netip.AddrPort {
+	var addrs []netip.AddrPort
+	for _, l := range s.tcp.listeners {
+		addrs = append(addrs, addrPort(l.Addr()))
+	}
+	return addrs
+}
+
+// Serve answers until ctx is done; then TCP queries that have been read are still answered. It
+// returns an error only where a socket fails for good.
+func (s *Server) Serve(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, u := range s.udp {
+		group.Go(u.serve)
+	}
+	for _, l := range s.tcp.listeners {
+		group.Go(func() error { return s.tcp.accept(l) })
+	}
+	group.Go(func() error {
+		<-ctx.Done()
+		for _, u := range s.udp {
+			u.stop()
+		}
+		s.tcp.stop()
+		return nil
+	})
+	return group.Wait()
+}
+
+// backoff paces the tries after errors that may come as fast as they are asked for, and says in
+// the log when they begin and end.
+type backoff struct {
+	log   *slog.Logger
+	what  string // "receive over UDP"
+	delay time.Duration
+}
+
+func (b *backoff) failed(err error) {
+	if b.delay == 0 {
+		b.log.Warn("cannot "+b.what+", trying again and again", "error", err)
+		b.delay = time.Millisecond
+	}
+	time.Sleep(b.delay)
+	b.delay = min(2*b.delay, 100*time.Millisecond)
+}
+
+func (b *backoff) worked() {
+	if b.delay != 0 {
+		b.log.Info("can " + b.what + " again")
+		b.delay = 0
+	}
+}

@@ -1,0 +1,198 @@
+package server
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+
+	"github.com/miekg/dns"
+
+	"meridian/health"
+	"meridian/policy"
+	"meridian/zones"
+)
+
+// content is what the tests' server holds, beside the steered names of testView.
+var content = parseZone(`
+$ORIGIN example.com.
+$TTL 300
+@           SOA   ns1 hostmaster 1 7200 900 1209600 60
+@           NS    ns1
+@           NS    ns.example.net.
+@           MX    10 mail
+@           TXT   "v=spf1 -all"
+@           HTTPS 1 . alpn="h2,h3"
+ns1         A     192.0.2.53
+www         A     192.0.2.1
+www         A     192.0.2.2
+www         AAAA  2001:db8::1
+mail        A     192.0.2.25
+UPPER       TXT   "MiXeD" "second"
+t666        TYPE666 \# 4 0a000001
+a.ent       A     192.0.2.3
+_sip._tcp   SRV   0 5 5060 www
+*.wild      A     192.0.2.5
+exist.wild  A     192.0.2.6
+*.wc        CNAME www
+chain1      CNAME chain2
+chain2      CNAME chain3
+chain3      CNAME www
+cnout       CNAME www.example.org.
+cnother     CNAME www.example.net.
+cnnx        CNAME nothere
+cnnodata    CNAME t666
+cnwild      CNAME foo.wild
+cnsub       CNAME x.sub
+loop1       CNAME loop2
+loop2       CNAME loop1
+self        CNAME self
+sub         NS    ns.sub
+sub         NS    ns1
+ns.sub      A     192.0.2.54
+$ORIGIN deep.example.com.
+@           SOA   ns1.example.com. hostmaster 7 7200 900 1209600 600
+@           NS    ns1.example.com.
+www         A     192.0.2.77
+up          CNAME www.example.com.
+$ORIGIN example.net.
+@           3600 SOA ns hostmaster 9 7200 900 1209600 30
+@           NS    ns
+ns          A     198.51.100.53
+www         A     198.51.100.1
+back        CNAME www.example.com.
+` + repeat("mid.example.com. 300 A 198.18.0.%d\n", 1, 40) +
+	repeat("big.example.com. 300 A 198.18.1.%d\n", 1, 95) +
+	repeat("huge.example.com. 300 TXT %0250d\n", 1, 200) +
+	repeat("h%d.example.com. 300 CNAME h%[2]d.example.com.\n", 1, 20))
+
+// repeat fills format with i and i+1 for each i from first to last.
+func repeat(format string, first, last int) string {
+	var b strings.Builder
+	for i := first; i <= last; i++ {
+		line := fmt.Sprintf(format, i, i+1)
+		line, _, _ = strings.Cut(line, "%!(EXTRA")
+		b.WriteString(strings.TrimSuffix(line, "\n") + "\n")
+	}
+	return b.String()
+}
+
+func parseZone(text string) []dns.RR {
+	var rrs []dns.RR
+	p := dns.NewZoneParser(strings.NewReader(text), "", "")
+	for rr, ok := p.Next(); ok; rr, ok = p.Next() {
+		rrs = append(rrs, rr)
+	}
+	if err := p.Err(); err != nil {
+		panic(err)
+	}
+	return rrs
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// owner returns the key's view of a name, in the deepest zone of apexes that holds it.
+func owner(name string, apexes []string) zones.Owner {
+	name = dns.CanonicalName(name)
+	apex := ""
+	for _, a := range apexes {
+		if dns.IsSubDomain(a, name) && len(a) > len(apex) {
+			apex = a
+		}
+	}
+	relative := strings.TrimSuffix(strings.TrimSuffix(name, apex), ".")
+	if relative == "" {
+		relative = "@"
+	}
+	return must(zones.ParseOwner(strings.TrimSuffix(apex, "."), relative))
+}
+
+// put adds records to an edit.
+func put(e *zones.Edit, rrs []dns.RR) {
+	var apexes []string
+	for _, rr := range rrs {
+		if rr.Header().Rrtype == dns.TypeSOA {
+			apexes = append(apexes, dns.CanonicalName(rr.Header().Name))
+		}
+	}
+	type key struct {
+		name string
+		typ  uint16
+	}
+	var order []key
+	rdata, ttls := map[key][][]byte{}, map[key]uint32{}
+	for _, rr := range rrs {
+		k := key{dns.CanonicalName(rr.Header().Name), rr.Header().Rrtype}
+		if rdata[k] == nil {
+			order = append(order, k)
+		}
+		wire := make([]byte, dns.Len(rr)+1)
+		end := must(dns.PackRR(rr, wire, 0, nil, false))
+		header := must(dns.PackDomainName(rr.Header().Name, make([]byte, 255), 0, nil, false)) + 10
+		rdata[k], ttls[k] = append(rdata[k], wire[header:end]), rr.Header().Ttl
+	}
+	for _, k := range order {
+		e.Put(owner(k.name, apexes), zones.StaticPart(k.typ, ttls[k], rdata[k], 1))
+	}
+}
+
+// testView holds content and the steered names pool.example.com (192.0.2.101 and .102 up, .103
+// down, TTL 30), failopen (all down), nobody (all down, on_empty nodata) and servfail, and
+// cnpool, a CNAME to pool.
+func testView() *atomic.Pointer[zones.Snapshot] {
+	e := zones.New().Edit()
+	put(e, content)
+	members := []policy.Member{
+		{Name: "a", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.101")}, Weight: 1, Tier: 1},
+		{Name: "b", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.102")}, Weight: 3, Tier: 1},
+		{Name: "c", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.103")}, Weight: 9, Tier: 1},
+	}
+	for i, p := range []struct {
+		name    string
+		up      int // members; the rest is down
+		onEmpty policy.Fallback
+	}{
+		{"pool", 2, policy.Fallback{}},
+		{"failopen", 0, policy.Fallback{Kind: policy.FallbackAll}},
+		{"nobody", 0, policy.Fallback{Kind: policy.FallbackNoData}},
+		{"servfail", 0, policy.Fallback{Kind: policy.FallbackServFail}},
+	} {
+		pool := policy.New(p.name, policy.Spec{Check: "tcp"}, []policy.Fallback{p.onEmpty}, members)
+		for m := range members {
+			state := health.Down
+			if m < p.up {
+				state = health.Up
+			}
+			pool.SetHealth(m, 0, state, "connection refused")
+		}
+		e.SetPool(policy.ID(i), pool)
+		o := owner(p.name+".example.com.", []string{"example.com."})
+		e.Put(o, zones.SteeredPart(policy.ID(i), 30, zones.SteeredTypes, 1))
+	}
+	cnpool := must(zones.ParseRRset(owner("cnpool.example.com.", []string{"example.com."}), dns.TypeCNAME, "pool", 1))
+	e.Put(owner("cnpool.example.com.", []string{"example.com."}), cnpool)
+	view := new(atomic.Pointer[zones.Snapshot])
+	view.Store(e.Commit(1))
+	return view
+}
+
+func testWorker(stream bool) *worker { return newWorker(testView(), new(counters), stream) }
+
+// ask sends a message through w and returns a copy of the reply, nil for silence.
+func ask(w *worker, msg []byte) []byte {
+	size := max(maxUDP, len(msg))
+	if w.stream {
+		size = maxTCP
+	}
+	buf := make([]byte, size)
+	n := w.reply(buf, copy(buf, msg), netip.MustParseAddr("203.0.113.9"))
+	if n == 0 {
+		return nil
+	}
+	return buf[:n:n]
+}

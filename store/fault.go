@@ -28,6 +28,9 @@ type fault struct {
 	wake  string      // what has to come or change for the value to be judged again: "pool/web"
 }
 
+// standing says that no value has caused the fault.
+func (f *fault) standing() bool { return f.entry.Key == "" }
+
 // faults are the wrong keys of a registry.
 type faults struct {
 	log     *slog.Logger

@@ -112,8 +112,9 @@ func (b *batch) takeName(prefix string, entries []Entry) {
 	}
 	var refused []claim
 	for _, c := range claims {
-		if c.err == nil {
+		if c.err == nil || c.awaits != "" {
 			if with, conflict := zones.Conflict(b.edit.Parts(o), c.part); conflict {
+				c.awaits = ""
 				c.err = spec.Errorf("", "it cannot stand beside %s, which was written earlier", zones.KeyOf(o, with.Type))
 			}
 		}
@@ -257,9 +258,7 @@ func (b *batch) settleZones() {
 		text := "zone/" + zone + "/soa"
 		_, made := b.edit.Part(apex, dns.TypeSOA)
 		if made || !b.edit.Exists(apex) {
-			if f := b.faults.byKey[text]; f != nil && f.Awaits == text {
-				b.faults.clear(text)
-			}
+			b.mended(text)
 			delete(b.orphans, zone)
 			continue
 		}

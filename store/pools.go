@@ -80,78 +80,6 @@ func decodeMember(value []byte) (m policy.MemberSpec, err *spec.Error) {
 	return m, nil
 }
 
-func (b *batch) takePolicy(k key, e Entry) {
-	p := b.pools[k.name]
-	var old *object[policy.Spec]
-	if p != nil {
-		old = p.policy
-	}
-	if e.Deleted {
-		b.faults.clear(k.text)
-		if old != nil {
-			p.policy = nil
-			b.dirty[k.name] = true
-			b.wake(anyPolicy)
-		}
-		return
-	}
-	n := &object[policy.Spec]{revision: e.Revision}
-	if err := decode(e.Value, &n.value); err != nil {
-		b.reject(e, err, servingOf(old))
-		return
-	}
-	if check := n.value.Check; check != "" && b.checks[check] == nil {
-		b.await(e, "check", "check/"+check, servingOf(old))
-		return
-	}
-	for i, word := range n.value.OnEmpty {
-		f, _ := policy.ParseFallback(word)
-		field := fmt.Sprintf("on_empty[%d]", i)
-		if f.Kind != policy.FallbackPool {
-			continue
-		}
-		if path := b.pathTo(k.name, f.Name, nil); path != nil {
-			cycle := k.name + " → " + strings.Join(path, " → ")
-			b.reject(e, spec.Errorf(field, "pools must not fall back in a circle: %s", cycle), servingOf(old))
-			b.retry(e, anyPolicy)
-			return
-		}
-		if !b.pools[f.Name].there() {
-			b.await(e, field, "pool/"+f.Name, servingOf(old))
-			return
-		}
-	}
-	p = b.pool(k.name)
-	p.policy = n
-	b.dirty[k.name] = true
-	b.faults.clear(k.text)
-	b.wake("pool/" + k.name)
-	b.wake(anyPolicy)
-}
-
-// anyPolicy is what a policy waits for that would close a circle.
-const anyPolicy = "another policy"
-
-// pathTo returns the pools by which from falls back to target, nil if it does not.
-func (r *Registry) pathTo(target, from string, before []string) []string {
-	path := append(slices.Clone(before), from)
-	if from == target {
-		return path
-	}
-	p := r.pools[from]
-	if p == nil || p.policy == nil || slices.Contains(before, from) {
-		return nil
-	}
-	for _, word := range p.policy.value.OnEmpty {
-		if f, _ := policy.ParseFallback(word); f.Kind == policy.FallbackPool {
-			if found := r.pathTo(target, f.Name, path); found != nil {
-				return found
-			}
-		}
-	}
-	return nil
-}
-
 // compile makes the pool anew from its keys. A pool without keys keeps what it was until it is
 // known whether anything refers to it.
 func (b *batch) compile(p *pool) {
@@ -209,24 +137,43 @@ func (b *batch) watch(p *pool) {
 	b.targets.set(p.name, p.compiled, check, watched)
 }
 
-// settlePool drops a pool that has no keys and to which nothing refers any more.
-func (b *batch) settlePool(p *pool) {
-	key := "pool/" + p.name + "/policy"
+// settlePools drops pools that have no keys and to which nothing refers any more. One that goes may
+// have been the last to refer to another.
+func (b *batch) settlePools() {
+	for dropped := true; dropped; {
+		dropped = false
+		for _, name := range slices.Sorted(maps.Keys(b.pools)) {
+			if p := b.pools[name]; p.deleted && b.settlePool(p) {
+				dropped = true
+			}
+		}
+	}
+}
+
+func (b *batch) settlePool(p *pool) (dropped bool) {
 	by := b.poolReferrer(p)
-	b.dangling(key, by)
+	b.dangling("pool/"+p.name+"/policy", by)
 	if by != "" {
-		return
+		return false
 	}
 	delete(b.pools, p.name)
 	b.poolIDs[p.id] = nil
 	b.edit.SetPool(p.id, nil)
 	b.targets.set(p.name, nil, nil, nil)
+	return true
 }
 
+// poolReferrer names what is served and refers to p, "" if nothing does.
 func (b *batch) poolReferrer(p *pool) string {
 	for _, name := range slices.Sorted(maps.Keys(b.pools)) {
-		if other := b.pools[name]; other.policy != nil && slices.Contains(other.policy.value.OnEmpty, "pool:"+p.name) {
-			return "pool/" + name + "/policy"
+		other := b.pools[name]
+		if other.compiled == nil || other == p {
+			continue
+		}
+		for _, f := range other.compiled.OnEmpty {
+			if f.Kind == policy.FallbackPool && f.Pool == p.id {
+				return "pool/" + name + "/policy"
+			}
 		}
 	}
 	switch n := b.edit.References(p.id); n {

@@ -38,14 +38,16 @@ type object[T any] struct {
 type pool struct {
 	name     string
 	id       policy.ID
+	claimed  bool // there is a policy key, its value good or not
 	policy   *object[policy.Spec]
 	members  map[string]*object[policy.MemberSpec]
 	compiled *policy.Pool
 	deleted  bool // all its keys are gone, but it is still referred to
 }
 
-// there says whether the pool can be referred to: some key of it is good.
-func (p *pool) there() bool { return p != nil && (p.policy != nil || len(p.members) > 0) }
+// there says whether the pool can be referred to. With a policy that is wrong and was never right it
+// is there like one without: a default is better than an outage.
+func (p *pool) there() bool { return p != nil && (p.claimed || len(p.members) > 0) }
 
 // NewRegistry returns a registry that has read nothing.
 func NewRegistry(log *slog.Logger) *Registry {
@@ -82,7 +84,11 @@ type batch struct {
 func (r *Registry) Apply(u Update) *zones.Snapshot {
 	b := r.begin(u)
 	for k := range b.queue {
-		if kind(k) == kindName {
+		switch kind(k) {
+		case kindPolicy:
+			b.takePolicies()
+			continue
+		case kindName:
 			b.takeNames()
 			continue
 		}
@@ -127,8 +133,6 @@ func (r *Registry) begin(u Update) *batch {
 		}
 		b.refuseKey(e, err)
 	}
-	// Among policies the later one is to blame for a cycle.
-	slices.SortStableFunc(b.queue[kindPolicy], func(x, y Entry) int { return cmp.Compare(x.Revision, y.Revision) })
 	return b
 }
 
@@ -149,22 +153,28 @@ func (r *Registry) missing(entries []Entry, revision int64) (deletes []Entry) {
 			deletes = append(deletes, Entry{Key: key, Deleted: true, Revision: revision})
 		}
 	}
-	for name := range r.sites {
-		gone("site/" + name)
+	for name, o := range r.sites {
+		if !o.deleted {
+			gone("site/" + name)
+		}
 	}
-	for name := range r.checks {
-		gone("check/" + name)
+	for name, o := range r.checks {
+		if !o.deleted {
+			gone("check/" + name)
+		}
 	}
 	for name, p := range r.pools {
-		if p.policy != nil {
+		if p.claimed {
 			gone("pool/" + name + "/policy")
 		}
 		for member := range p.members {
 			gone("pool/" + name + "/member/" + member)
 		}
 	}
-	for key := range r.faults.byKey {
-		gone(key)
+	for key, f := range r.faults.byKey {
+		if !f.standing() {
+			gone(key)
+		}
 	}
 	slices.SortFunc(deletes, func(x, y Entry) int { return strings.Compare(x.Key, y.Key) })
 	return slices.CompactFunc(deletes, func(x, y Entry) bool { return x.Key == y.Key })
@@ -195,14 +205,9 @@ func (b *batch) await(e Entry, field, target string, serving int64) {
 			Error: fmt.Sprintf("%s is not there yet", target),
 		},
 	})
-	b.retry(e, target)
-}
-
-// retry has an entry that is a fault now judged again when wake comes or changes.
-func (b *batch) retry(e Entry, wake string) {
 	f := b.faults.byKey[e.Key]
-	f.entry, f.wake = e, wake
-	put(b.faults.waiting, wake, e.Key)
+	f.entry, f.wake = e, target
+	put(b.faults.waiting, target, e.Key)
 }
 
 // wake takes the keys that waited for target again.
@@ -243,8 +248,6 @@ func (b *batch) take(k key, e Entry) {
 		}
 	case kindMember:
 		b.takeMember(k, e)
-	case kindPolicy:
-		b.takePolicy(k, e)
 	case kindSOA:
 		b.takeSOA(k, e)
 	}
@@ -254,15 +257,20 @@ func (b *batch) take(k key, e Entry) {
 func takeObject[T any](b *batch, objects map[string]*object[T], k key, e Entry) {
 	old := objects[k.name]
 	switch {
-	case e.Deleted && old == nil:
-		b.faults.clear(k.text)
 	case e.Deleted:
-		// Whether anything refers to it is known when the whole revision is taken in.
-		old.deleted = true
+		if f := b.faults.byKey[k.text]; f != nil && !f.standing() {
+			b.faults.clear(k.text)
+		}
+		if old != nil {
+			old.deleted = true // whether anything refers to it is known when the whole revision is taken in
+		}
 	default:
 		n := &object[T]{revision: e.Revision}
 		if err := decode(e.Value, &n.value); err != nil {
 			b.reject(e, err, servingOf(old))
+			if old != nil {
+				old.deleted = false // the key is back: its last good value is this one's too
+			}
 			return
 		}
 		objects[k.name] = n
@@ -281,7 +289,7 @@ func servingOf[T any](o *object[T]) int64 {
 // dangling reports a key that was deleted although another refers to what it held.
 func (b *batch) dangling(text, referrer string) {
 	if referrer == "" {
-		b.faults.clear(text)
+		b.mended(text)
 		return
 	}
 	b.standing(text, "", fmt.Sprintf("deleted, but %s refers to it: its last value serves on", referrer))
@@ -289,10 +297,17 @@ func (b *batch) dangling(text, referrer string) {
 
 // standing records a fault that no value has caused, of the revision at which it was first seen.
 func (b *batch) standing(text, awaits, message string) {
-	if old := b.faults.byKey[text]; old != nil && old.Error == message {
+	if old := b.faults.byKey[text]; old != nil && (old.Error == message || !old.standing()) {
 		return
 	}
 	b.faults.set(&fault{Fault: Fault{Key: text, Revision: b.update.Revision, Awaits: awaits, Error: message}})
+}
+
+// mended takes a standing fault back.
+func (b *batch) mended(text string) {
+	if f := b.faults.byKey[text]; f != nil && f.standing() {
+		b.faults.clear(text)
+	}
 }
 
 // finish compiles what changed and settles what was deleted.
@@ -300,11 +315,7 @@ func (b *batch) finish() {
 	for _, name := range slices.Sorted(maps.Keys(b.dirty)) {
 		b.compile(b.pools[name])
 	}
-	for _, name := range slices.Sorted(maps.Keys(b.pools)) {
-		if p := b.pools[name]; p.deleted {
-			b.settlePool(p)
-		}
-	}
+	b.settlePools()
 	settle(b, b.sites, "site/", b.siteReferrer)
 	settle(b, b.checks, "check/", b.checkReferrer)
 	b.settleZones()

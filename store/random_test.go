@@ -1,0 +1,138 @@
+package store
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var (
+	randomSeed   = flag.Uint64("seed", 0, "of the random changes")
+	randomRounds = flag.Int("rounds", 30, "of random changes")
+)
+
+// choices are keys and values that refer to each other, stand in each other's way, or are wrong.
+var choices = map[string][]string{
+	"zone/example.com/soa":             {`{"ns":["ns1.example.net."]}`, `{"ns":["ns1","ns2"],"negative_ttl":7}`, `{"ns":7}`},
+	"zone/example.com/name/a/steer":    {`{"pool":"p"}`, `{"pool":"q","types":["A"]}`, `{"pool":"late"}`, `{"pol":"p"}`},
+	"zone/example.com/name/a/A":        {"192.0.2.1", "192.0.2.2\n192.0.2.3", "192.0.2"},
+	"zone/example.com/name/a/AAAA":     {"2001:db8::1", "no"},
+	"zone/example.com/name/a/CNAME":    {"b", "b.example.net."},
+	"zone/example.com/name/a/TXT":      {`"x"`, `"y"`},
+	"zone/example.com/name/x.y.z/A":    {"192.0.2.9"},
+	"zone/example.com/name/y.z/NS":     {"ns1.other.example."},
+	"zone/example.com/name/*.z/TXT":    {`"wild"`},
+	"zone/z.example.com/soa":           {`{"ns":["ns1.example.net."]}`},
+	"zone/z.example.com/name/q/A":      {"192.0.2.77"},
+	"site/fra":                         {`{}`, `{"country":"DE"}`, `{"country":"X"}`},
+	"check/web":                        {`{"http":{}}`, `{"tcp":{"port":80}}`, `{}`},
+	"pool/p/policy":                    {`{}`, `{"check":"web"}`, `{"on_empty":["pool:q"]}`, `{"policy":"x"}`},
+	"pool/p/member/m":                  {"192.0.2.10", `{"addr":["192.0.2.11"],"site":"fra"}`, "x"},
+	"pool/q/policy":                    {`{"on_empty":["pool:p","nodata"]}`, `{"steps":["up"]}`},
+	"pool/q/member/n":                  {`{"addr":["192.0.2.20","2001:db8::20"]}`, `{"addr":["192.0.2.20"],"site":"fra"}`},
+	"pool/late/member/l":               {"192.0.2.30"},
+	"zone/example.com/name/wrong/TYPO": {"x"},
+}
+
+var randomQuestions = []string{
+	"example.com SOA", "a.example.com A", "a.example.com AAAA", "a.example.com TXT", "b.example.com A",
+	"z.example.com SOA", "q.z.example.com A", "x.y.z.example.com A", "y.z.example.com A", "w.z.example.com TXT", "wrong.example.com A",
+}
+
+// TestRandomChanges makes random changes one by one and compares, after each, with a registry that
+// reads the outcome whole: the order in which things came must not matter. What differs by
+// design, since one of them remembers better values, is told apart by its faults.
+func TestRandomChanges(t *testing.T) {
+	seed := uint64(20261123)
+	if *randomSeed != 0 {
+		seed = *randomSeed
+	}
+	random := rand.New(rand.NewPCG(seed, 0))
+	var keys []string
+	for k := range choices {
+		keys = append(keys, k)
+	}
+	// The order of a map is not ours to rely on.
+	slices.Sort(keys)
+	compared := 0
+	for round := range *randomRounds {
+		s := newScene()
+		var history []string
+		for range 40 {
+			var batch []string
+			for range 1 + random.IntN(3) {
+				key := keys[random.IntN(len(keys))]
+				values := choices[key]
+				if v := random.IntN(len(values) + 1); v < len(values) {
+					batch = append(batch, "put "+key+" "+strings.ReplaceAll(values[v], "\n", `\n`))
+				} else {
+					batch = append(batch, "del "+key)
+				}
+			}
+			history = append(history, strings.Join(batch, " | "))
+			s.change(batch...)
+			if compare(t, s) {
+				compared++
+			}
+			if t.Failed() {
+				t.Fatalf("seed %d, round %d, after:\n%s", seed, round, strings.Join(history, "\n"))
+			}
+		}
+	}
+	if compared < *randomRounds*10 {
+		t.Errorf("only %d states were comparable", compared)
+	}
+	t.Logf("%d states compared", compared)
+}
+
+// sinceWhen is what a registry that reads anew cannot know of a fault that no value has caused.
+var sinceWhen = regexp.MustCompile(` @\d+(?:: the zone has names)`)
+
+// compare reports whether s and a registry that reads the same keys anew could be compared.
+func compare(t *testing.T, s *scene) bool {
+	fresh := newScene()
+	fresh.keys, fresh.revision = s.keys, s.revision
+	fresh.readAll()
+	again := s.run(t, "faults")
+	remembers := false
+	for _, f := range s.registry.Faults() {
+		remembers = remembers || f.Serving > 0 || strings.HasPrefix(f.Error, "deleted")
+	}
+	if !remembers {
+		if d := diff(sinceWhen.ReplaceAllString(fresh.run(t, "faults"), ""), sinceWhen.ReplaceAllString(again, "")); d != "the same" {
+			t.Errorf("faults, read anew (want) and changed one by one (got): %s", d)
+		}
+		if d := diff(askAll(t, fresh), askAll(t, s)); d != "the same" {
+			t.Errorf("answers, read anew (want) and changed one by one (got): %s", d)
+		}
+	}
+	// To read all again changes nothing, whatever is remembered.
+	before := askAll(t, s)
+	s.readAll()
+	if d := diff(before, askAll(t, s)); d != "the same" {
+		t.Errorf("answers before (want) and after (got) reading all again: %s", d)
+	}
+	if d := diff(again, s.run(t, "faults")); d != "the same" {
+		t.Errorf("faults before (want) and after (got) reading all again: %s", d)
+	}
+	return !remembers
+}
+
+// askAll gives all answers but for serials, which a registry that reads anew cannot know.
+func askAll(t *testing.T, s *scene) string {
+	var b strings.Builder
+	for _, q := range randomQuestions {
+		for line := range strings.Lines(s.run(t, "ask "+q)) {
+			if f := strings.Fields(line); len(f) > 6 && f[3] == "SOA" {
+				f[6] = "serial"
+				line = strings.Join(f, " ") + "\n"
+			}
+			fmt.Fprintf(&b, "%s: %s", q, line)
+		}
+	}
+	return b.String()
+}

@@ -2,9 +2,12 @@ package server
 
 import (
 	crypto "crypto/rand"
+	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"runtime/debug"
 	"sync/atomic"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -21,13 +24,30 @@ type worker struct {
 	in     message
 	query  zones.Query
 	answer zones.Answer
-	names  []int // where the encoded message holds the names of each hop; see zones.RRset
+	blamed time.Time // when a panic was last logged
+	names  []int     // where the encoded message holds the names of each hop; see zones.RRset
 }
 
 func newWorker(view *atomic.Pointer[zones.Snapshot], count *counters, stream bool) *worker {
 	var seed [32]byte
 	crypto.Read(seed[:])
 	return &worker{view: view, random: rand.NewChaCha8(seed), count: count, stream: stream}
+}
+
+// replyOrDrop is reply, but that a fault of ours costs the one message that meets it, not the server.
+func (w *worker) replyOrDrop(log *slog.Logger, buf []byte, n int, client netip.Addr) (size int) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			w.count.panics.Add(1)
+			if time.Since(w.blamed) > time.Minute { // whoever has found such a message may send it again and again
+				w.blamed = time.Now()
+				log.Error("a query was dropped: please report this", "panic", fault,
+					"name", w.query.Name.String(), "type", w.query.Type, "stack", string(debug.Stack()))
+			}
+			size = 0
+		}
+	}()
+	return w.reply(buf, n, client)
 }
 
 // response is what is to be said in reply to a message.

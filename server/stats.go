@@ -53,6 +53,7 @@ type Traffic struct {
 	EDNS          uint64             // messages with an OPT record
 	Subnet        uint64             // messages with a client subnet (RFC 7871)
 	Truncated     uint64             // replies with TC
+	Panics        uint64             // messages dropped by a fault of ours
 	ReceiveErrors uint64
 	SendErrors    uint64
 }
@@ -74,6 +75,7 @@ type counters struct {
 	edns          atomic.Uint64
 	subnet        atomic.Uint64
 	truncated     atomic.Uint64
+	panics        atomic.Uint64
 	receiveErrors atomic.Uint64
 	sendErrors    atomic.Uint64
 	_             [64]byte
@@ -87,6 +89,7 @@ func (c *counters) addTo(t *Traffic) {
 	t.EDNS += c.edns.Load()
 	t.Subnet += c.subnet.Load()
 	t.Truncated += c.truncated.Load()
+	t.Panics += c.panics.Load()
 	t.ReceiveErrors += c.receiveErrors.Load()
 	t.SendErrors += c.sendErrors.Load()
 }

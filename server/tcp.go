@@ -134,7 +134,7 @@ func (t *streams) message(s *stream) bool {
 	}
 	now := time.Now()
 	s.asked.Store(now.UnixNano())
-	size := ses.worker.reply(ses.buf[2:], n, s.client)
+	size := ses.worker.replyOrDrop(t.cfg.Log, ses.buf[2:], n, s.client)
 	if size == 0 {
 		return false
 	}

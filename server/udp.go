@@ -46,7 +46,7 @@ func (u *udpSocket) serve() error {
 			pace.failed(err)
 			continue
 		}
-		size := u.worker.reply(buf[:], n, client.Addr().Unmap())
+		size := u.worker.replyOrDrop(u.log, buf[:], n, client.Addr().Unmap())
 		if size == 0 {
 			continue
 		}

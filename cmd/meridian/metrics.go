@@ -3,6 +3,7 @@ package main
 import (
 	"time"
 
+	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"meridian/health"
@@ -28,15 +29,16 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 
 var (
 	descInfo      = describe("info", "Always 1; the labels say which server this is.", "version", "name", "site")
-	descReplies   = describe("replies_total", "Replies to DNS messages, by how they ended.", "transport", "result")
-	descDropped   = describe("dropped_total", "Messages without a reply: too short, or replies themselves.", "transport")
-	descTruncated = describe("truncated_total", "Replies that said TC.", "transport")
-	descEDNS      = describe("edns_queries_total", "Messages with an OPT record.", "transport")
-	descSubnet    = describe("subnet_queries_total", "Messages with a client subnet.", "transport")
-	descSocket    = describe("socket_errors_total", "Failed receives and sends.", "transport", "call")
-	descAccepted  = describe("tcp_accepted_total", "TCP connections accepted.")
-	descEvicted   = describe("tcp_evicted_total", "TCP connections closed to make room for new ones.")
-	descOpen      = describe("tcp_open", "TCP connections open.")
+	descReplies   = describe("dns_replies_total", "Replies to DNS messages, by how they ended.", "transport", "result", "rcode")
+	descDropped   = describe("dns_dropped_total", "Messages without a reply: too short, or replies themselves.", "transport")
+	descTruncated = describe("dns_truncated_total", "Replies that said TC.", "transport")
+	descPanics    = describe("dns_panics_total", "Messages dropped by a fault of the server: please report it.", "transport")
+	descEDNS      = describe("dns_edns_queries_total", "Messages with an OPT record.", "transport")
+	descSubnet    = describe("dns_subnet_queries_total", "Messages with a client subnet.", "transport")
+	descSocket    = describe("dns_socket_errors_total", "Failed receives and sends.", "transport", "call")
+	descAccepted  = describe("dns_tcp_accepted_total", "TCP connections accepted.")
+	descEvicted   = describe("dns_tcp_evicted_total", "TCP connections closed to make room for new ones.")
+	descOpen      = describe("dns_tcp_open", "TCP connections open.")
 
 	descRevision = describe("registry_revision", "Revision of the registry that is served.")
 	descUpdates  = describe("registry_updates_total", "Changes of the registry taken in.")
@@ -80,10 +82,12 @@ func (m *metrics) collectDNS(counter emitCount, gauge emitGauge) {
 		server.Traffic
 	}{{"udp", s.UDP}, {"tcp", s.TCP}} {
 		for r, n := range t.Results {
-			counter(descReplies, n, t.name, server.Result(r).String())
+			r := server.Result(r)
+			counter(descReplies, n, t.name, r.String(), dns.RcodeToString[int(r.Rcode())])
 		}
 		counter(descDropped, t.Dropped, t.name)
 		counter(descTruncated, t.Truncated, t.name)
+		counter(descPanics, t.Panics, t.name)
 		counter(descEDNS, t.EDNS, t.name)
 		counter(descSubnet, t.Subnet, t.name)
 		counter(descSocket, t.ReceiveErrors, t.name, "receive")

@@ -47,11 +47,12 @@ const (
 // Scratch is the memory one worker reuses from decision to decision. It is of no use to two
 // goroutines at once.
 type Scratch struct {
-	picks  []Pick        // who is still in, in order; beyond a pending draw the order is not settled
-	words  []health.Word // by member
-	sites  []uint16      // that take has given
-	draw   uint64        // of a weighted step: seed of the draws that settle the order; 0 when it is settled
-	visits int
+	picks   []Pick        // who is still in, in order; beyond a pending draw the order is not settled
+	words   []health.Word // by member
+	sites   []uint16      // that take has given
+	draw    uint64        // of a weighted step: seed of the draws that settle the order; 0 when it is settled
+	undrawn uint64        // weight of those not drawn yet
+	visits  int
 }
 
 // Select chooses among the members of p for one client. pools are all of the snapshot's, by ID.
@@ -139,38 +140,34 @@ func (s *Scratch) run(p *Pool, c Client, random uint64, failOpen bool, t *Trace)
 
 // start puts in everybody who has an address of the family, and reads each member's word: once.
 func (s *Scratch) start(p *Pool, f Family) {
-	s.picks, s.words, s.draw = s.picks[:0], s.words[:0], 0
+	picks, words := s.picks[:0], s.words[:0]
 	for i := range p.hot {
-		s.words = append(s.words, p.words[i].Load())
+		words = append(words, p.words[i].Load())
 		if addrs := p.hot[i].addrs[f]; addrs != 0 {
-			s.picks = append(s.picks, Pick{uint16(i), addrs})
+			picks = append(picks, Pick{uint16(i), addrs})
 		}
 	}
+	s.picks, s.words, s.draw = picks, words, 0
 }
 
 // up keeps the addresses that are up; while none is known to be, those of which nothing is known
 // yet stand in. If all are down it changes nothing and says so.
 func (s *Scratch) up() bool {
-	var up, unknown uint16
-	for _, pick := range s.picks {
-		w := s.words[pick.Member]
-		up |= pick.Addrs & w.Up()
-		unknown |= pick.Addrs & w.Unknown()
-	}
-	if up|unknown == 0 {
-		return false
-	}
+	return s.keep(health.Word.Up) || s.keep(health.Word.Unknown)
+}
+
+// keep keeps the addresses that are in a set of their member's word. If none is, it changes
+// nothing and says so.
+func (s *Scratch) keep(set func(health.Word) uint16) bool {
 	n := 0
 	for _, pick := range s.picks {
-		w := s.words[pick.Member]
-		addrs := pick.Addrs & w.Up()
-		if up == 0 {
-			addrs = pick.Addrs & w.Unknown()
-		}
-		if addrs != 0 {
+		if addrs := pick.Addrs & set(s.words[pick.Member]); addrs != 0 {
 			s.picks[n] = Pick{pick.Member, addrs}
 			n++
 		}
+	}
+	if n == 0 {
+		return false
 	}
 	s.picks = s.picks[:n]
 	return true
@@ -204,6 +201,7 @@ func (s *Scratch) tier(p *Pool, st *Step, random uint64) {
 // take keeps the first N in order, at most one a site if Distinct. A member without a site is
 // like no other.
 func (s *Scratch) take(p *Pool, st *Step) {
+	s.weigh(p)
 	s.sites = s.sites[:0]
 	kept := 0
 	for i := 0; i < len(s.picks) && kept < st.N; i++ {
@@ -223,6 +221,7 @@ func (s *Scratch) take(p *Pool, st *Step) {
 
 // settle puts everybody in order and cuts the list where the answer would hold too much.
 func (s *Scratch) settle(p *Pool) {
+	s.weigh(p)
 	given := 0
 	for i := range s.picks {
 		s.next(p, i)
@@ -234,28 +233,35 @@ func (s *Scratch) settle(p *Pool) {
 	s.draw = 0
 }
 
+// weigh prepares for next.
+func (s *Scratch) weigh(p *Pool) {
+	s.undrawn = 0
+	if s.draw == 0 {
+		return
+	}
+	for _, pick := range s.picks {
+		s.undrawn += uint64(p.hot[pick.Member].weight)
+	}
+}
+
 // next brings the pick that comes i-th into place i, where a weighted step left that to chance:
 // drawn by weight among those not drawn yet; weight 0 only when nothing else is left.
 func (s *Scratch) next(p *Pool, i int) {
 	if s.draw == 0 {
 		return
 	}
-	rest := s.picks[i:]
-	var total uint64
-	for _, pick := range rest {
-		total += uint64(p.hot[pick.Member].weight)
-	}
-	random := mix(s.draw, 0, i)
-	if total == 0 {
+	rest, random := s.picks[i:], mix(s.draw, 0, i)
+	if s.undrawn == 0 {
 		j := below(random, uint64(len(rest)))
 		rest[0], rest[j] = rest[j], rest[0]
 		return
 	}
-	at := below(random, total)
+	at := below(random, s.undrawn)
 	for j, pick := range rest {
 		w := uint64(p.hot[pick.Member].weight)
 		if at < w {
-			rest[0], rest[j] = rest[j], rest[0]
+			rest[0], rest[j] = pick, rest[0]
+			s.undrawn -= w
 			return
 		}
 		at -= w

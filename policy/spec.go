@@ -164,6 +164,9 @@ func (s *Spec) Validate() error {
 		return spec.Errorf("policy", "unknown policy %q, expected one of %s%s",
 			s.Policy, strings.Join(known, ", "), spec.Suggest(s.Policy, known))
 	}
+	if s.OnEmpty != nil && len(s.OnEmpty) == 0 {
+		return spec.Errorf("on_empty", `expected at least one entry; "nodata" gives nobody`)
+	}
 	for i, word := range s.OnEmpty {
 		if _, ok := ParseFallback(word); !ok {
 			return spec.Errorf(fmt.Sprintf("on_empty[%d]", i),
@@ -257,6 +260,8 @@ func (m *MemberSpec) Validate() error {
 	return nil
 }
 
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
 func checkAddr(field string, a netip.Addr) error {
 	switch {
 	case !a.IsValid():
@@ -265,7 +270,7 @@ func checkAddr(field string, a netip.Addr) error {
 		return spec.Errorf(field, "%s has a zone, which means nothing elsewhere", a)
 	case a.Is4In6():
 		return spec.Errorf(field, "%s is IPv4 in IPv6 form, expected %s", a, a.Unmap())
-	case a.IsUnspecified() || a.IsMulticast():
+	case a.IsUnspecified() || a.IsMulticast() || a == broadcast:
 		return spec.Errorf(field, "%s is no address of one host", a)
 	}
 	return nil
@@ -281,4 +286,15 @@ func (m *MemberSpec) Compile(name string) Member {
 		c.Tier = uint16(*m.Tier)
 	}
 	return c
+}
+
+// FallbackPools returns, for each entry of OnEmpty, the pool it names, "" where it names none.
+func (s *Spec) FallbackPools() []string {
+	names := make([]string, len(s.OnEmpty))
+	for i, word := range s.OnEmpty {
+		if f, ok := ParseFallback(word); ok {
+			names[i] = f.Name
+		}
+	}
+	return names
 }

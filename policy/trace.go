@@ -16,6 +16,7 @@ type Trace struct {
 	Given   []string    `json:"given,omitzero"` // members, in order
 
 	stage []Pick // who was in before the step
+	drawn bool   // their order was left to chance
 }
 
 // PoolTrace is one run of one pool's chain.
@@ -94,7 +95,7 @@ func (t *Trace) before(s *Scratch) {
 	if t == nil {
 		return
 	}
-	t.stage = append(t.stage[:0], s.picks...)
+	t.stage, t.drawn = append(t.stage[:0], s.picks...), s.draw != 0
 }
 
 func (t *Trace) after(p *Pool, st *Step, s *Scratch, left, failOpen bool) {
@@ -115,7 +116,7 @@ func (t *Trace) after(p *Pool, st *Step, s *Scratch, left, failOpen bool) {
 	default:
 		step.Kept = p.names(s.picks)
 		for _, pick := range t.stage {
-			if why, out := p.whyOut(st, pick, s); out {
+			if why, out := p.whyOut(st, pick, s, t.drawn); out {
 				step.Dropped = append(step.Dropped, Dropped{p.Members[pick.Member].Name, why})
 			}
 		}
@@ -127,7 +128,7 @@ func (t *Trace) after(p *Pool, st *Step, s *Scratch, left, failOpen bool) {
 }
 
 // whyOut says whether a step took pick out, or some of its addresses, and why.
-func (p *Pool) whyOut(st *Step, pick Pick, s *Scratch) (why string, out bool) {
+func (p *Pool) whyOut(st *Step, pick Pick, s *Scratch, drawn bool) (why string, out bool) {
 	at := slices.IndexFunc(s.picks, func(k Pick) bool { return k.Member == pick.Member })
 	if at >= 0 {
 		if lost := pick.Addrs &^ s.picks[at].Addrs; lost != 0 {
@@ -140,23 +141,30 @@ func (p *Pool) whyOut(st *Step, pick Pick, s *Scratch) (why string, out bool) {
 	case OpUp:
 		return p.whyNotUp(pick, s), true
 	case OpTier:
-		if len(s.picks) > 0 {
-			chosen := p.Members[s.picks[0].Member].Tier
-			if chosen > m.Tier {
-				return fmt.Sprintf("tier %d; the draw for trickle chose tier %d", m.Tier, chosen), true
-			}
-			return fmt.Sprintf("tier %d; tier %d is present", m.Tier, chosen), true
+		chosen := p.Members[s.picks[0].Member].Tier
+		if chosen > m.Tier {
+			return fmt.Sprintf("tier %d; the draw for trickle chose tier %d", m.Tier, chosen), true
 		}
+		return fmt.Sprintf("tier %d; tier %d is present", m.Tier, chosen), true
 	case OpTake:
-		if len(s.picks) < st.N {
-			return "its site " + m.Site + " is given already", true
-		}
-		if m.Weight == 0 {
-			return "weight 0: only when nothing else is left", true
-		}
-		return "not drawn", true
+		return p.whyNotTaken(st, m, s.picks, drawn), true
 	}
 	return "left out", true
+}
+
+// whyNotTaken says why a take of kept left m out.
+func (p *Pool) whyNotTaken(st *Step, m *Member, kept []Pick, drawn bool) string {
+	sameSite := func(k Pick) bool { return p.Members[k.Member].Site == m.Site }
+	last := kept[len(kept)-1]
+	switch {
+	case st.Distinct && m.Site != "" && slices.ContainsFunc(kept, sameSite):
+		return "its site " + m.Site + " is given already"
+	case !drawn:
+		return fmt.Sprintf("not among the first %d", st.N)
+	case m.Weight == 0 && p.Members[last.Member].Weight > 0:
+		return "weight 0: only when nothing else is left"
+	}
+	return "not drawn"
 }
 
 // whyNotUp names the addresses of pick and their states.
@@ -196,11 +204,14 @@ func (t *Trace) fallback(p *Pool, f *Fallback) {
 	if t == nil || len(t.Runs) == 0 {
 		return
 	}
-	last := &t.Runs[len(t.Runs)-1]
-	if last.Note != "" {
-		last.Note += "; "
+	t.Runs[len(t.Runs)-1].note("on_empty of %s goes on with %s", p.Name, f)
+}
+
+func (r *PoolTrace) note(format string, args ...any) {
+	if r.Note != "" {
+		r.Note += "; "
 	}
-	last.Note += "on_empty of " + p.Name + " goes on with " + f.String()
+	r.Note += fmt.Sprintf(format, args...)
 }
 
 func (t *Trace) decided(d *Decision) {
@@ -211,5 +222,12 @@ func (t *Trace) decided(d *Decision) {
 	if d.FailOpen {
 		t.Outcome += " (fail open)"
 	}
+	if d.Outcome != Chosen {
+		return
+	}
 	t.Given = d.Pool.names(d.Picks)
+	run := &t.Runs[len(t.Runs)-1]
+	if cut := len(run.Steps[len(run.Steps)-1].Kept) - len(d.Picks); cut > 0 {
+		run.note("%d members left out: an answer holds %d addresses at most", cut, maxGiven)
+	}
 }

@@ -50,7 +50,8 @@ func (d *Duration) UnmarshalText(text []byte) error {
 type Share float64
 
 func (s Share) MarshalText() ([]byte, error) {
-	return []byte(strconv.FormatFloat(float64(s)*100, 'g', -1, 64) + "%"), nil
+	// Twelve digits: not the tail that the way from percent and back leaves.
+	return []byte(strconv.FormatFloat(float64(s)*100, 'g', 12, 64) + "%"), nil
 }
 
 func (s *Share) UnmarshalText(text []byte) error {
@@ -66,8 +67,11 @@ func (s *Share) UnmarshalText(text []byte) error {
 // Suggest returns ` (did you mean "x"?)` for the known word nearest to word, or "" where none is
 // near enough to be what was meant.
 func Suggest(word string, known []string) string {
-	best, at := "", 1+(len(word)+2)/3
+	best, at := "", min(len(word), 1+(len(word)+2)/3) // a word with every letter changed is another word
 	for _, k := range known {
+		if len(word)-len(k) >= at {
+			continue // nor is time spent on a word of a megabyte
+		}
 		if d := editDistance(strings.ToLower(word), strings.ToLower(k)); d < at {
 			best, at = k, d
 		}

@@ -41,7 +41,7 @@ func (n *Name) suffixHash(labels int) uint64 { return n.hash[int(n.labels)-label
 func (n *Name) Read(b []byte) (size int, ok bool) {
 	at, labels := 0, 0
 	for {
-		if at >= len(b) || at >= maxName {
+		if at >= len(b) {
 			return 0, false
 		}
 		length := int(b[at])

@@ -1,6 +1,7 @@
 package zones
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -69,15 +70,15 @@ func (s *SOA) Compile(apex Owner, revision int64) (soa, ns Part, err error) {
 		if err != nil {
 			return soa, ns, err
 		}
+		if len(host) == 1 {
+			return soa, ns, spec.Errorf(field, `"." is no host`)
+		}
 		if slices.ContainsFunc(hosts, func(h []byte) bool { return string(h) == string(host) }) {
 			return soa, ns, spec.Errorf(field, "%q is there twice", text)
 		}
 		hosts = append(hosts, host)
 	}
-	if s.Mbox == "" {
-		s.Mbox = "hostmaster"
-	}
-	mbox, err := absolute("mbox", s.Mbox, apex)
+	mbox, err := absolute("mbox", cmp.Or(s.Mbox, "hostmaster"), apex)
 	if err != nil {
 		return soa, ns, err
 	}
@@ -104,9 +105,11 @@ func absolute(field, text string, zone Owner) ([]byte, error) {
 		return nil, spec.Errorf(field, `%q: a mailbox is written as a name, with "." for "@"`, text)
 	}
 	full := text
-	if rest, ok := strings.CutSuffix(text, "."); ok && text != "." {
-		full = rest
-	} else if apex := zone.ZoneText(); text != "." && apex != "." {
+	switch apex := zone.ZoneText(); {
+	case text == "" || text == ".":
+	case dns.IsFqdn(text):
+		full = strings.TrimSuffix(text, ".")
+	case apex != ".":
 		full = text + "." + apex
 	}
 	n, err := ParseName(full)
@@ -194,7 +197,11 @@ func ParseType(text string) (uint16, error) {
 			return 0, fmt.Errorf("%q is not a type%s", text, spec.Suggest(text, names))
 		}
 	}
-	if why, no := notServed[typ]; no {
+	why, no := notServed[typ]
+	if !no && 128 <= typ && typ <= 255 { // not assigned yet, but none will be data (RFC 6895 §3.1)
+		why, no = notServed[dns.TypeANY], true
+	}
+	if no {
 		return 0, fmt.Errorf("%s cannot be set: %s", dns.Type(typ), why)
 	}
 	if canonical := dns.Type(typ).String(); canonical != text {
@@ -220,9 +227,12 @@ func ParseRRset(o Owner, typ uint16, value string, revision int64) (Part, error)
 			return e
 		}
 		line = strings.TrimSpace(strings.TrimSuffix(line, "\r"))
-		if text, ok := strings.CutPrefix(line, "$TTL"); ok && i == 0 {
+		if text, ok := strings.CutPrefix(line, "$TTL"); ok {
+			if i > 0 {
+				return Part{}, at(`"$TTL" is of the first line`)
+			}
 			v, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
-			if err != nil {
+			if err != nil || text[0] > ' ' {
 				return Part{}, at(`%q is not a TTL, expected "$TTL" and whole seconds`, line)
 			}
 			if ttl, err = checkTTL("", &v, 0); err != nil {

@@ -10,9 +10,9 @@ import (
 //
 //	0  uint32  size of the record
 //	4  uint32  children: names one label below that exist
-//	8  uint8   zone: labels of the zone's apex
-//	9  uint8   parts
-//	10 uint8   bytes of the name, which follows in wire form
+//	8  uint16  parts
+//	10 uint8   zone: labels of the zone's apex
+//	11 uint8   bytes of the name, which follows in wire form
 //	then the parts, one a key:
 //	0  uint16  type
 //	2  uint8   kind
@@ -26,16 +26,16 @@ import (
 type record []byte
 
 const (
-	recordHeader = 11
+	recordHeader = 12
 	partHeader   = 22
 )
 
 func (r record) size() uint32     { return binary.LittleEndian.Uint32(r) }
 func (r record) children() uint32 { return binary.LittleEndian.Uint32(r[4:]) }
-func (r record) zone() int        { return int(r[8]) }
-func (r record) parts() int       { return int(r[9]) }
-func (r record) name() []byte     { return r[recordHeader : recordHeader+int(r[10])] }
-func (r record) first() int       { return recordHeader + int(r[10]) }
+func (r record) parts() int       { return int(binary.LittleEndian.Uint16(r[8:])) }
+func (r record) zone() int        { return int(r[10]) }
+func (r record) name() []byte     { return r[recordHeader : recordHeader+int(r[11])] }
+func (r record) first() int       { return recordHeader + int(r[11]) }
 
 // Kind says what a part's data is.
 type Kind uint8
@@ -103,7 +103,8 @@ func appendRecord(b []byte, n *Node) []byte {
 	start := len(b)
 	b = append(b, make([]byte, 4)...)
 	b = binary.LittleEndian.AppendUint32(b, n.children)
-	b = append(b, byte(n.zone), byte(len(n.parts)), byte(len(n.name)))
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(n.parts)))
+	b = append(b, byte(n.zone), byte(len(n.name)))
 	b = append(b, n.name...)
 	for _, p := range n.parts {
 		b = binary.LittleEndian.AppendUint16(b, p.Type)

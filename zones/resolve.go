@@ -89,9 +89,10 @@ func (s *Snapshot) match(apex record, name *Name) position {
 	if encloser == int(name.labels) {
 		return position{exact, at}
 	}
-	// The closest encloser exists, the name does not (RFC 4592 §2.2.1).
+	// The closest encloser exists, the name does not (RFC 4592 §3.3.1). The wildcard may be an
+	// empty non-terminal: then the answer is NODATA (§4.9).
 	star := s.names.findWildcard(name.wildcardHash(encloser), name.suffix(encloser), zone)
-	if star != nil && star.parts() > 0 {
+	if star != nil {
 		return position{wildcard, star}
 	}
 	return position{kind: missing}
@@ -145,7 +146,7 @@ func (s *Snapshot) steer(p Part, apex record, name *Name, hop int, q *Query, a *
 	if q.Type == dns.TypeAAAA {
 		q.Client.Family = policy.IPv6
 	}
-	if !pool.CouldGive(q.Client.Family) {
+	if len(pool.Members) > 0 && !pool.CouldGive(q.Client.Family) {
 		t.about(name, "is steered by a pool of which no member has such an address, up or not")
 		a.negative(NoData, apex, name, hop, t)
 		return

@@ -114,8 +114,9 @@ func (a *Answer) Text(q *Query) []string {
 		if owner == nil {
 			owner = wires[s.Hop][s.Offset:]
 		}
+		name, _, _ := dns.UnpackDomainName(owner, 0)
 		s.RRs(func(rdata []byte) {
-			h := dns.RR_Header{Name: dns.Fqdn(nameText(owner)), Rrtype: s.Type, Class: dns.ClassINET, Ttl: s.TTL, Rdlength: uint16(len(rdata))}
+			h := dns.RR_Header{Name: name, Rrtype: s.Type, Class: dns.ClassINET, Ttl: s.TTL, Rdlength: uint16(len(rdata))}
 			rr, _, err := dns.UnpackRRWithHeader(h, rdata, 0)
 			if err != nil {
 				lines = append(lines, fmt.Sprintf("%s: %v", h.String(), err))

@@ -1,0 +1,315 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// What each step and each short name may give, over many random numbers.
+func TestSelect(t *testing.T) {
+	tests := []struct {
+		name   string
+		pools  string // see scene
+		family Family
+		want   string // see outcomes
+	}{
+		// up
+		{"up keeps who is up", `
+web ["up"]
+  a 4+
+  b 4-
+  c 4+`, IPv4, "a c"},
+		{"up leaves the unknown out while another is up", `
+web ["up"]
+  a 4?
+  b 4+
+  c 4?`, IPv4, "b"},
+		{"up lets the unknown stand in while none is up", `
+web ["up"]
+  a 4?
+  b 4-
+  c 4?`, IPv4, "a c"},
+		{"up: all unknown", `
+web ["up"]
+  a 4?
+  b 4?`, IPv4, "a b"},
+		{"up works by address", `
+web ["up"]
+  a 4+ 4- 4?
+  b 4- 4-
+  c 4? 4?
+  d 4- 4+`, IPv4, "a/0 d/1"},
+		{"up: unknown addresses stand in by address", `
+web ["up"]
+  a 4- 4?
+  b 4-
+  c 4? 4?`, IPv4, "a/1 c"},
+		{"up: an address of the other family that is up does not count", `
+web ["up"]
+  a 4- 6+
+  b 4? 6+`, IPv4, "b"},
+		{"up: the other family, from the same members", `
+web ["up"]
+  a 4- 6+
+  b 4? 6+`, IPv6, "a b"},
+		{"up: what is up outside the tier does not count", `
+web ["tier","up"]
+  a 4? t1
+  b 4+ t2`, IPv4, "a"},
+		{"no up: health is not looked at", `
+web [{"take":{"n":3}}]
+  a 4-
+  b 4?
+  c 4+`, IPv4, "a b c"},
+
+		// Families are decided apart.
+		{"members without an address of the family are not there", `
+web ["tier"]
+  a 6+ t1
+  b 4+ t2
+  c 4+ 6+ t2`, IPv4, "b c"},
+		{"a member gives all its addresses of the family", `
+web weighted
+  a 4+ 6+ 4+ 6+`, IPv6, "a"},
+		{"no member has an address of the family", `
+web weighted
+  a 4+`, IPv6, "nodata"},
+		{"no members at all", `
+web weighted`, IPv4, "nodata"},
+
+		// tier
+		{"tier keeps the lowest present", `
+web ["tier"]
+  a 4+ t3
+  b 4+ t2
+  c 4+ t2
+  d 4+ t65535`, IPv4, "b c"},
+		{"tier keeps the lowest of who is left", `
+web ["up","tier"]
+  a 4- t1
+  b 4+ t7
+  c 4+ t9`, IPv4, "b"},
+		{"tier: a trickle goes to the next one", `
+web [{"tier":{"trickle":"30%"}}]
+  a 4+ t5
+  b 4+ t9
+  c 4+ t7
+  d 4+ t7`, IPv4, "a | c d"},
+		{"tier: a trickle with nothing below", `
+web [{"tier":{"trickle":"100%"}}]
+  a 4+ t5
+  b 4+ t5`, IPv4, "a b"},
+		{"tier: a trickle of all", `
+web [{"tier":{"trickle":"100%"}}]
+  a 4+
+  b 4+ t2
+  c 4+ t3`, IPv4, "b"},
+		{"tier: a trickle of nothing", `
+web [{"tier":{"trickle":"0%"}}]
+  a 4+
+  b 4+ t2`, IPv4, "a"},
+
+		// weighted
+		{"weighted orders everybody", `
+web ["weighted"]
+  a 4+
+  b 4+
+  c 4+`, IPv4, "a b c | a c b | b a c | b c a | c a b | c b a"},
+		{"weight 0 only when nothing else is left", `
+web ["weighted"]
+  a 4+ w0
+  b 4+ w9
+  c 4+ w1
+  d 4+ w0`, IPv4, "b c a d | b c d a | c b a d | c b d a"},
+		{"weight 0 alone", `
+web ["weighted",{"take":{"n":1}}]
+  a 4+ w0
+  b 4+ w0`, IPv4, "a | b"},
+		{"weight 0 is not drawn while another is there", `
+web weighted
+  a 4+ w0
+  b 4+`, IPv4, "b"},
+		{"weight 0 is drawn when the others are down", `
+web weighted
+  a 4+ w0
+  b 4-`, IPv4, "a"},
+		{"the order is drawn among those who are left", `
+web ["weighted","tier",{"take":{"n":1}}]
+  a 4+ w1
+  b 4+ w1
+  c 4+ w65535 t2`, IPv4, "a | b"},
+		{"the last weighted draws", `
+web ["weighted","weighted",{"take":{"n":2}}]
+  a 4+ w0
+  b 4+
+  c 4+ w0`, IPv4, "b a | b c"},
+
+		// take
+		{"take without a draw: in the order of names", `
+web [{"take":{"n":2}}]
+  a 4+
+  b 4+
+  c 4+`, IPv4, "a b"},
+		{"take more than there are", `
+web [{"take":{"n":9}}]
+  a 4+
+  b 4+`, IPv4, "a b"},
+		{"take is by member, not by address", `
+web [{"take":{"n":2}}]
+  a 4+ 4+ 4+
+  b 4+ 4+
+  c 4+`, IPv4, "a b"},
+		{"take distinct by site", `
+web [{"take":{"n":3,"distinct":"site"}}]
+  a 4+ @fra
+  b 4+ @fra
+  c 4+ @ams
+  d 4+ @ams
+  e 4+ @lon
+  f 4+ @par`, IPv4, "a c e"},
+		{"take distinct: fewer sites than wanted", `
+web [{"take":{"n":3,"distinct":"site"}}]
+  a 4+ @fra
+  b 4+ @fra
+  c 4+ @ams`, IPv4, "a c"},
+		{"take distinct: who has no site is like no other", `
+web [{"take":{"n":4,"distinct":"site"}}]
+  a 4+
+  b 4+ @fra
+  c 4+
+  d 4+ @fra`, IPv4, "a b c"},
+		{"take distinct draws on past a site it has", `
+web ["weighted",{"take":{"n":2,"distinct":"site"}}]
+  a 4+ w60000 @fra
+  b 4+ w60000 @fra
+  c 4+ w1 @ams`, IPv4, "a c | b c"},
+		{"take distinct, then all of those in order", `
+web ["weighted",{"take":{"n":2,"distinct":"site"}},"weighted"]
+  a 4+ w60000 @fra
+  b 4+ w60000 @fra
+  c 4+ w60000 @ams`, IPv4, "a c | b c | c a | c b"},
+		{"take keeps the order that was drawn", `
+web ["weighted",{"take":{"n":2}},{"take":{"n":1}}]
+  a 4+ w1
+  b 4+ w0`, IPv4, "a"},
+		{"take, then tier", `
+web [{"take":{"n":2}},"tier"]
+  a 4+ t3
+  b 4+ t2
+  c 4+ t1`, IPv4, "b"},
+
+		// Short names
+		{"weighted", `
+web weighted
+  a 4+
+  b 4-
+  c 4+
+  d 4?`, IPv4, "a | c"},
+		{"nothing said is weighted", `
+web ` + `
+  a 4+
+  b 4+
+  c 4-`, IPv4, "a | b"},
+		{"failover: the first tier", `
+web failover
+  a 4+ t1
+  b 4+ t1
+  c 4+ t2`, IPv4, "a | b"},
+		{"failover: the next tier that is up", `
+web failover
+  a 4- t1
+  b 4- t1
+  c 4- t2
+  d 4+ t3`, IPv4, "d"},
+		{"failover: a first tier of which nothing is known yet", `
+web failover
+  a 4? t1
+  b 4+ t2`, IPv4, "b"},
+		{"failover: nothing known of any tier", `
+web failover
+  a 4? t1
+  b 4? t2`, IPv4, "a"},
+		{"failover: families apart", `
+web failover
+  a 4- 6+ t1
+  b 4+ 6+ t2`, IPv4, "b"},
+		{"multivalue", `
+web multivalue
+  a 4+
+  b 4-
+  c 4+`, IPv4, "a c | c a"},
+		{"multivalue: everybody's addresses that are up", `
+web multivalue
+  a 4+ 4+ 4-
+  b 4-`, IPv4, "a/0,1"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := outcomes(scene(t, test.pools), test.family); got != test.want {
+				t.Errorf("%s\n%v gives %s, want %s", test.pools, test.family, got, test.want)
+			}
+		})
+	}
+}
+
+// multivalue takes eight.
+func TestSelectMultivalueTakesEight(t *testing.T) {
+	pools := crowd(t, 20, "multivalue")
+	d := Select(pools[0], pools, Client{}, 1, new(Scratch), nil)
+	if len(d.Picks) != 8 {
+		t.Errorf("gives %d", len(d.Picks))
+	}
+}
+
+// An answer holds at most 1,000 addresses, of whole members.
+func TestSelectMaxGiven(t *testing.T) {
+	tests := []struct {
+		members, addrs int
+		want           int // members given
+	}{
+		{1000, 1, 1000},
+		{500, 2, 500},
+		{501, 2, 500},
+		{1000, 16, 62}, // 992 addresses: another member's would be 1,008
+	}
+	for _, test := range tests {
+		var b strings.Builder
+		b.WriteString(`web ["up","weighted"]` + "\n")
+		for i := range test.members {
+			fmt.Fprintf(&b, "  m%04d%s\n", i, strings.Repeat(" 4+", test.addrs))
+		}
+		pools := scene(t, b.String())
+		d := Select(pools[0], pools, Client{}, 1, new(Scratch), nil)
+		if len(d.Picks) != test.want {
+			t.Errorf("%d members of %d addresses: %d given, want %d", test.members, test.addrs, len(d.Picks), test.want)
+		}
+	}
+}
+
+// No decision allocates once the scratch has grown, whatever its end.
+func TestSelectAllocs(t *testing.T) {
+	tests := map[string][]*Pool{
+		"weighted":   crowd(t, 100, "weighted"),
+		"failover":   crowd(t, 100, "failover"),
+		"multivalue": crowd(t, 100, "multivalue"),
+		"every step": crowd(t, 100, `["up",{"tier":{"trickle":"5%"}},"weighted",{"take":{"n":3,"distinct":"site"}}]`),
+		"no draw":    crowd(t, 100, `["up"]`),
+		"fail open":  scene(t, "web weighted\n  a 4-"),
+		"nodata":     scene(t, "web weighted on_empty nodata\n  a 4-"),
+		"servfail":   scene(t, "web weighted on_empty servfail\n  a 4-"),
+		"fallbacks":  chainOfPools(t, maxVisits),
+		"max visits": chainOfPools(t, maxVisits+1),
+	}
+	for name, pools := range tests {
+		var s Scratch
+		random := uint64(0)
+		allocs := testing.AllocsPerRun(100, func() {
+			random++
+			Select(pools[0], pools, Client{Family: IPv4}, random, &s, nil)
+		})
+		if allocs != 0 {
+			t.Errorf("%s: %v allocations a decision", name, allocs)
+		}
+	}
+}

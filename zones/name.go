@@ -41,7 +41,7 @@ func (n *Name) suffixHash(labels int) uint64 { return n.hash[int(n.labels)-label
 func (n *Name) Read(b []byte) (size int, ok bool) {
 	at, labels := 0, 0
 	for {
-		if at >= len(b) {
+		if at >= len(b) || at >= maxName { // the latter never is, but spares checks of bounds
 			return 0, false
 		}
 		length := int(b[at])
@@ -113,53 +113,67 @@ func (n *Name) wildcardHash(labels int) uint64 {
 // ParseName reads a name as keys spell it: labels joined by dots, no final dot, RFC 1035 §5.1
 // escapes; "." is the root. Case is folded.
 func ParseName(text string) (*Name, error) {
-	var wire []byte
-	if text == "" {
-		return nil, fmt.Errorf("an empty name")
+	wire, err := parseWire(text)
+	if err != nil {
+		return nil, err
 	}
-	if text != "." {
-		label := []byte{0}
-		end := func() error {
-			switch size := len(label) - 1; {
-			case size == 0:
-				return fmt.Errorf("%q has an empty label", text)
-			case size > maxLabel:
-				return fmt.Errorf("%q has a label of %d bytes, at most %d are allowed", text, size, maxLabel)
-			default:
-				label[0] = byte(size)
-			}
-			wire = append(wire, label...)
-			label = label[:1]
-			return nil
-		}
-		for i := 0; i < len(text); i++ {
-			switch c := text[i]; {
-			case c == '.':
-				if err := end(); err != nil {
-					return nil, err
-				}
-			case c == '\\':
-				value, size, err := unescape(text[i:])
-				if err != nil {
-					return nil, err
-				}
-				label = append(label, value)
-				i += size - 1
-			default:
-				label = append(label, c)
-			}
-		}
-		if err := end(); err != nil {
-			return nil, err
-		}
-	}
-	wire = append(wire, 0)
 	if len(wire) > maxName {
 		return nil, fmt.Errorf("%q takes %d bytes, at most %d are allowed", text, len(wire), maxName)
 	}
+	return newName(wire), nil
+}
+
+// newName is the name that wire holds, which is one.
+func newName(wire []byte) *Name {
 	n := new(Name)
 	n.Read(wire)
-	return n, nil
+	return n
+}
+
+// parseWire is ParseName without a limit to the name as a whole, and without folding.
+func parseWire(text string) ([]byte, error) {
+	if text == "" {
+		return nil, fmt.Errorf("an empty name")
+	}
+	if text == "." {
+		return []byte{0}, nil
+	}
+	wire := make([]byte, 1, len(text)+2)
+	label := 0 // where the length of the label begun stands
+	end := func() error {
+		switch size := len(wire) - label - 1; {
+		case size == 0:
+			return fmt.Errorf("%q has an empty label", text)
+		case size > maxLabel:
+			return fmt.Errorf("%q has a label of %d bytes, at most %d are allowed", text, size, maxLabel)
+		default:
+			wire[label] = byte(size)
+		}
+		label = len(wire)
+		wire = append(wire, 0)
+		return nil
+	}
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '.':
+			if err := end(); err != nil {
+				return nil, err
+			}
+		case c == '\\':
+			value, size, err := unescape(text[i:])
+			if err != nil {
+				return nil, err
+			}
+			wire = append(wire, value)
+			i += size - 1
+		default:
+			wire = append(wire, c)
+		}
+	}
+	if err := end(); err != nil {
+		return nil, err
+	}
+	return wire, nil // end has appended the root's length
 }
 
 func unescape(text string) (value byte, size int, err error) {
@@ -222,24 +236,24 @@ type Owner struct {
 
 // ParseOwner reads the <zone> and <owner> of a key: owner is relative, "@" the apex.
 func ParseOwner(zone, owner string) (Owner, error) {
-	apex, err := ParseName(zone)
+	n, err := ParseName(zone)
 	if err != nil {
 		return Owner{}, err
 	}
+	apex := int(n.labels)
 	if owner == "@" {
-		return Owner{apex, int(apex.labels)}, nil
+		return Owner{n, apex}, nil
 	}
-	rel, err := ParseName(owner)
+	relative, err := parseWire(owner)
 	if err != nil {
 		return Owner{}, err
 	}
-	wire := append(append([]byte{}, rel.wire[:rel.size-1]...), apex.Wire()...)
+	wire := append(relative[:len(relative)-1], n.Wire()...)
 	if len(wire) > maxName {
 		return Owner{}, fmt.Errorf("%q in zone %q takes %d bytes, at most %d are allowed", owner, zone, len(wire), maxName)
 	}
-	n := new(Name)
 	n.Read(wire)
-	return Owner{n, int(apex.labels)}, nil
+	return Owner{n, apex}, nil
 }
 
 // Apex says whether the owner is its zone's apex.
@@ -250,9 +264,7 @@ func (o Owner) Top() Owner {
 	if o.Apex() {
 		return o
 	}
-	n := new(Name)
-	n.Read(o.Name.suffix(o.Zone))
-	return Owner{n, o.Zone}
+	return Owner{newName(o.Name.suffix(o.Zone)), o.Zone}
 }
 
 // ZoneText is the canonical spelling of the zone.

@@ -62,7 +62,7 @@ type hot struct {
 // MaxMembers is how many members a pool may have.
 const MaxMembers = 1000
 
-// New compiles a pool. members are sorted by name and at most MaxMembers.
+// New compiles a pool. Members that no check watches are up, the others unknown. members are sorted by name and at most MaxMembers.
 func New(name string, spec Spec, onEmpty []Fallback, members []Member) *Pool {
 	h := fnv.New64a()
 	h.Write([]byte(name))
@@ -86,6 +86,9 @@ func New(name string, spec Spec, onEmpty []Fallback, members []Member) *Pool {
 		p.hot[i] = hot{weight: m.Weight, tier: m.Tier, site: sites[m.Site]}
 		for j, a := range m.Addrs {
 			p.hot[i].addrs[FamilyOf(a)] |= 1 << j
+			if !p.Checked {
+				p.words[i].Store(p.words[i].Load().With(j, health.Up))
+			}
 		}
 	}
 	return p

@@ -116,19 +116,16 @@ func (t *Trace) after(p *Pool, st *Step, s *Scratch, left, failOpen bool) {
 	default:
 		step.Kept = p.names(s.picks)
 		for _, pick := range t.stage {
-			if why, out := p.whyOut(st, pick, s, t.drawn); out {
+			if why, out := p.whyOut(st, pick, s, t); out {
 				step.Dropped = append(step.Dropped, Dropped{p.Members[pick.Member].Name, why})
 			}
-		}
-		if st.Op == OpWeighted {
-			step.Note = "in the order of a draw by weight, made as far as it is needed"
 		}
 	}
 	run.Steps = append(run.Steps, step)
 }
 
 // whyOut says whether a step took pick out, or some of its addresses, and why.
-func (p *Pool) whyOut(st *Step, pick Pick, s *Scratch, drawn bool) (why string, out bool) {
+func (p *Pool) whyOut(st *Step, pick Pick, s *Scratch, t *Trace) (why string, out bool) {
 	at := slices.IndexFunc(s.picks, func(k Pick) bool { return k.Member == pick.Member })
 	if at >= 0 {
 		if lost := pick.Addrs &^ s.picks[at].Addrs; lost != 0 {
@@ -147,24 +144,31 @@ func (p *Pool) whyOut(st *Step, pick Pick, s *Scratch, drawn bool) (why string, 
 		}
 		return fmt.Sprintf("tier %d; tier %d is present", m.Tier, chosen), true
 	case OpTake:
-		return p.whyNotTaken(st, m, s.picks, drawn), true
+		return p.whyNotTaken(st, m, t, s.picks), true
 	}
 	return "left out", true
 }
 
-// whyNotTaken says why a take of kept left m out.
-func (p *Pool) whyNotTaken(st *Step, m *Member, kept []Pick, drawn bool) string {
+// whyNotTaken says why a take that kept some of those on stage left m out.
+func (p *Pool) whyNotTaken(st *Step, m *Member, t *Trace, kept []Pick) string {
 	sameSite := func(k Pick) bool { return p.Members[k.Member].Site == m.Site }
 	last := kept[len(kept)-1]
 	switch {
 	case st.Distinct && m.Site != "" && slices.ContainsFunc(kept, sameSite):
 		return "its site " + m.Site + " is given already"
-	case !drawn:
+	case !t.drawn:
 		return fmt.Sprintf("not among the first %d", st.N)
 	case m.Weight == 0 && p.Members[last.Member].Weight > 0:
 		return "weight 0: only when nothing else is left"
 	}
-	return "not drawn"
+	total := 0
+	for _, pick := range t.stage {
+		total += int(p.hot[pick.Member].weight)
+	}
+	if total == 0 {
+		return "not drawn"
+	}
+	return fmt.Sprintf("not drawn (weight %d of %d)", m.Weight, total)
 }
 
 // whyNotUp names the addresses of pick and their states.

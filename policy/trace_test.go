@@ -64,7 +64,6 @@ web: asked for
     a: in part: 10.0.0.2 is down; 10.0.0.3 is unknown, and another is known to be up
     c: 10.0.2.1 is down
   weighted → a
-    (in the order of a draw by weight, made as far as it is needed)
   take 1 → a
 chosen: a
 `},
@@ -82,7 +81,6 @@ web: asked for
   tier → a b c
     d: tier 2; tier 1 is present
   weighted → a b c
-    (in the order of a draw by weight, made as far as it is needed)
   take 1 → c
     a: weight 0: only when nothing else is left
     b: weight 0: only when nothing else is left
@@ -96,7 +94,6 @@ web: asked for
   a w0 t1 [10.0.0.1 up]
   b w0 t1 [10.0.1.1 up]
   weighted → a b
-    (in the order of a draw by weight, made as far as it is needed)
   take 1 → b
     a: not drawn
 chosen: b
@@ -154,7 +151,6 @@ web: fail open: a step that leaves nobody is passed over
   tier → a
     b: tier 2; tier 1 is present
   weighted → a
-    (in the order of a draw by weight, made as far as it is needed)
   take 1 → a
 chosen (fail open): a
 `},
@@ -186,7 +182,6 @@ three: on_empty
   z w1 t1 [10.0.0.1 unknown]
   up → z
   weighted → z
-    (in the order of a draw by weight, made as far as it is needed)
   take 1 → z
 chosen: z
 `},

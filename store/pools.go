@@ -113,28 +113,31 @@ func (b *batch) compile(p *pool) {
 
 // watch has the pool's addresses checked, and gives them the states that are known.
 func (b *batch) watch(p *pool) {
-	var check *health.Check
-	name := ""
-	if p.policy != nil && p.policy.value.Check != "" {
-		name = p.policy.value.Check
-		check = &b.checks[name].value
+	if p.policy == nil || p.policy.value.Check == "" {
+		b.targets.set(p.name, nil, nil, nil)
+		return
 	}
-	var watched []watched
+	name := p.policy.value.Check
+	check := &b.checks[name].value
+	var list []watched
 	for i := range p.compiled.Members {
 		m := &p.compiled.Members[i]
-		written := p.members[m.Name]
+		written := p.members[m.Name].value
 		for j, addr := range m.Addrs {
-			if check == nil {
-				p.compiled.SetHealth(i, j, health.Up, "")
-				continue
+			if written.CheckAddr != nil {
+				addr = *written.CheckAddr
 			}
-			if written.value.CheckAddr != nil {
-				addr = *written.value.CheckAddr
-			}
-			watched = append(watched, newWatched(name, addr, check.Port(written.value.Port), i, j))
+			id := health.TargetID{Check: name, Addr: netip.AddrPortFrom(addr, check.Port(written.Port))}
+			list = append(list, watched{id, i, j})
+		}
+		// A tcp check has no port of its own to fall back on.
+		if key := "pool/" + p.name + "/member/" + m.Name; check.Port(written.Port) == 0 {
+			b.standing(key, "", fmt.Sprintf("check/%s names no port, so the member has to: until then it counts as down", name))
+		} else {
+			b.mended(key)
 		}
 	}
-	b.targets.set(p.name, p.compiled, check, watched)
+	b.targets.set(p.name, p.compiled, check, list)
 }
 
 // settlePools drops pools that have no keys and to which nothing refers any more. One that goes may

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"net/netip"
 	"slices"
 
 	"meridian/health"
@@ -33,10 +32,6 @@ type ref struct {
 type watched struct {
 	health.TargetID
 	member, addr int
-}
-
-func newWatched(check string, addr netip.Addr, port uint16, member, index int) watched {
-	return watched{health.TargetID{Check: check, Addr: netip.AddrPortFrom(addr, port)}, member, index}
 }
 
 func newTargets() *targets {

@@ -21,7 +21,8 @@ const (
 	defaultSteerTTL = 30
 	defaultNegative = 30
 	maxTTL          = 1<<31 - 1 // RFC 2181 §8
-	maxRRset        = 60000     // bytes of RDATA and lengths: what a message over TCP surely holds
+	rrOverhead      = 12        // bytes of an RR beside its RDATA: owner as a pointer, type, class, TTL, length
+	maxRRset        = 60000     // bytes that it takes in a message: less than one over TCP holds (65535)
 )
 
 // Timers of a zone's SOA that nobody needs to set: there are no secondaries to obey them yet.
@@ -256,7 +257,7 @@ func ParseRRset(o Owner, typ uint16, value string, revision int64) (Part, error)
 		}
 		seen[string(wire)] = i + 1
 		rdata = append(rdata, wire)
-		if size += 2 + len(wire); size > maxRRset {
+		if size += rrOverhead + len(wire); size > maxRRset {
 			return Part{}, at("the records take more than %d bytes: no message would hold them", maxRRset)
 		}
 	}

@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	maxHops        = 16 // CNAMEs followed for one query
-	failOpenTTL    = 10 // seconds, at most, of an answer that was given although nothing is up
-	passingNoDataT = 5  // seconds, at most, of a NODATA that health may end
+	maxHops     = 16 // CNAMEs followed for one query
+	failOpenTTL = 10 // seconds, at most, of an answer that was given although nothing is up
+	passingTTL  = 5  // seconds, at most, of a NODATA that health may end
 )
 
 // Resolve answers q from s: RFC 1034 §4.3.2, with RFC 2308 for what is not there, RFC 4592 for
@@ -146,6 +146,7 @@ func (s *Snapshot) steer(p Part, apex record, name *Name, hop int, q *Query, a *
 	if q.Type == dns.TypeAAAA {
 		q.Client.Family = policy.IPv6
 	}
+	// A pool that has no member yet, or no more, may have one soon: Select makes it a passing NODATA.
 	if len(pool.Members) > 0 && !pool.CouldGive(q.Client.Family) {
 		t.about(name, "is steered by a pool of which no member has such an address, up or not")
 		a.negative(NoData, apex, name, hop, t)
@@ -163,9 +164,10 @@ func (s *Snapshot) steer(p Part, apex record, name *Name, hop int, q *Query, a *
 		a.addChosen(hop, q.Type, ttl, &d)
 	case policy.NoData:
 		a.negative(NoData, apex, name, hop, t)
-		a.Error = errNoMember
-		if last := len(a.Sets) - 1; last >= 0 {
-			a.Sets[last].TTL = min(a.Sets[last].TTL, passingNoDataT)
+		if a.Outcome == NoData {
+			a.Error = errNoMember
+			soa := &a.Sets[len(a.Sets)-1]
+			soa.TTL = min(soa.TTL, passingTTL)
 		}
 	case policy.ServFail:
 		a.fail()

@@ -72,7 +72,11 @@ func (t *Trace) part(r record, p Part) {
 	key := KeyOf(Owner{n, r.zone()}, p.Type)
 	switch p.Kind {
 	case Static:
-		t.say("%s answers with %d records (revision %d)", key, p.Count, p.Revision)
+		records := "records"
+		if p.Count == 1 {
+			records = "record"
+		}
+		t.say("%s answers with %d %s (revision %d)", key, p.Count, records, p.Revision)
 	case Steered:
 		t.say("%s asks a pool (revision %d)", key, p.Revision)
 	case Broken:

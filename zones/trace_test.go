@@ -37,20 +37,20 @@ www.example.com lies in zone example.com, serial 1
 zone/example.com/name/www/A answers with 2 records (revision 1)`},
 		{"alias.example.com", dns.TypeMX, `
 alias.example.com lies in zone example.com, serial 1
-zone/example.com/name/alias/CNAME answers with 1 records (revision 1)
+zone/example.com/name/alias/CNAME answers with 1 record (revision 1)
 www.example.com lies in zone example.com, serial 1
 www.example.com exists, but nothing of the type asked`},
 		{"out.example.com", dns.TypeA, `
 out.example.com lies in zone example.com, serial 1
-zone/example.com/name/out/CNAME answers with 1 records (revision 1)
+zone/example.com/name/out/CNAME answers with 1 record (revision 1)
 www.example.net lies in no zone of this server: the resolver goes on from there`},
 		{"loop.example.com", dns.TypeA, `
 loop.example.com lies in zone example.com, serial 1
-zone/example.com/name/loop/CNAME answers with 1 records (revision 1)
+zone/example.com/name/loop/CNAME answers with 1 record (revision 1)
 loop.example.com ends the chain of CNAMEs: it is a loop, or too long`},
 		{"x.wild.example.com", dns.TypeTXT, `
 x.wild.example.com lies in zone example.com, serial 1
-zone/example.com/name/*.wild/TXT answers with 1 records (revision 1)`},
+zone/example.com/name/*.wild/TXT answers with 1 record (revision 1)`},
 		{"nothere.example.com", dns.TypeA, `
 nothere.example.com lies in zone example.com, serial 1
 nothere.example.com does not exist`},

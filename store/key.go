@@ -29,7 +29,6 @@ type key struct {
 	name  string      // of the site, check or pool
 	child string      // the member
 	owner zones.Owner // of kindSOA and kindName; the zone's apex for kindSOA
-	typ   uint16      // of kindName; zones.TypeSteer for "steer", zones.TypeUnknown where unknown
 }
 
 // forms are the keys there are.

@@ -25,7 +25,7 @@ const (
 	maxRRset        = 60000     // bytes that it takes in a message: less than one over TCP holds (65535)
 )
 
-// Timers of a zone's SOA that nobody needs to set: there are no secondaries to obey them yet.
+// Timers of a zone's SOA unless it says others, in seconds. Only secondaries obey them.
 const (
 	soaRefresh = 7200
 	soaRetry   = 900
@@ -46,20 +46,31 @@ func negativeTTL(soa Part) uint32 {
 // SOA is the value of zone/<zone>/soa: what makes the zone, its SOA and its NS.
 type SOA struct {
 	NS          []string `json:"ns"`                    // host names of the name servers, at least one
+	MName       string   `json:"mname,omitzero"`        // primary server as the SOA tells it; default the first of NS
 	Mbox        string   `json:"mbox,omitzero"`         // mailbox as a name; default hostmaster.<zone>
 	TTL         *int64   `json:"ttl,omitzero"`          // of SOA and NS, seconds; default 300
-	NegativeTTL *int64   `json:"negative_ttl,omitzero"` // of NXDOMAIN and NODATA, seconds; default 30
+	NSTTL       *int64   `json:"ns_ttl,omitzero"`       // of the NS where it is another, seconds
+	NegativeTTL *int64   `json:"negative_ttl,omitzero"` // of NXDOMAIN and NODATA (MINIMUM), seconds; default 30
+	Refresh     *int64   `json:"refresh,omitzero"`      // for secondaries, seconds; default 7200
+	Retry       *int64   `json:"retry,omitzero"`        // for secondaries, seconds; default 900
+	Expire      *int64   `json:"expire,omitzero"`       // for secondaries, seconds; default 1209600
 }
 
 // Compile makes the SOA's and the NS's RRsets for the zone at apex. Errors are *spec.Error.
 func (s *SOA) Compile(apex Owner, revision int64) (soa, ns Part, err error) {
-	ttl, err := checkTTL("ttl", s.TTL, defaultTTL)
-	if err != nil {
-		return soa, ns, err
-	}
-	negative, err := checkTTL("negative_ttl", s.NegativeTTL, defaultNegative)
-	if err != nil {
-		return soa, ns, err
+	var seconds [6]uint32
+	for i, f := range []struct {
+		field string
+		value *int64
+		def   uint32
+	}{
+		{"ttl", s.TTL, defaultTTL}, {"ns_ttl", cmp.Or(s.NSTTL, s.TTL), defaultTTL},
+		{"refresh", s.Refresh, soaRefresh}, {"retry", s.Retry, soaRetry}, {"expire", s.Expire, soaExpire},
+		{"negative_ttl", s.NegativeTTL, defaultNegative},
+	} {
+		if seconds[i], err = checkTTL(f.field, f.value, f.def); err != nil {
+			return soa, ns, err
+		}
 	}
 	if len(s.NS) == 0 || len(s.NS) > 16 {
 		return soa, ns, spec.Errorf("ns", "expected 1 to 16 host names, found %d", len(s.NS))
@@ -83,11 +94,18 @@ func (s *SOA) Compile(apex Owner, revision int64) (soa, ns Part, err error) {
 	if err != nil {
 		return soa, ns, err
 	}
-	rdata := append(slices.Clone(hosts[0]), mbox...)
-	for _, v := range []uint32{uint32(revision), soaRefresh, soaRetry, soaExpire, negative} {
+	mname := hosts[0]
+	if s.MName != "" {
+		if mname, err = absolute("mname", s.MName, apex); err != nil {
+			return soa, ns, err
+		}
+	}
+	rdata := append(slices.Clone(mname), mbox...)
+	rdata = binary.BigEndian.AppendUint32(rdata, uint32(revision))
+	for _, v := range seconds[2:] {
 		rdata = binary.BigEndian.AppendUint32(rdata, v)
 	}
-	return StaticPart(dns.TypeSOA, ttl, [][]byte{rdata}, revision), StaticPart(dns.TypeNS, ttl, hosts, revision), nil
+	return StaticPart(dns.TypeSOA, seconds[0], [][]byte{rdata}, revision), StaticPart(dns.TypeNS, seconds[1], hosts, revision), nil
 }
 
 func checkTTL(field string, v *int64, def uint32) (uint32, error) {

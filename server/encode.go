@@ -85,7 +85,7 @@ func (w *worker) sections(buf []byte, room int, sets []zones.RRset) (end int, co
 		case next > 0:
 			at = next
 			counts[s.Section] += n
-		case s.Section != zones.AdditionalSection:
+		case s.Section != zones.AdditionalSection || s.Required:
 			return 0, counts, false
 		}
 	}

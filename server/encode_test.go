@@ -114,6 +114,11 @@ func TestFit(t *testing.T) {
 	add := func(n int) zones.RRset {
 		return zones.RRset{Section: zones.AdditionalSection, Type: dns.TypeA, Count: uint16(n), Data: addresses(n)}
 	}
+	glue := func(n int) zones.RRset {
+		set := add(n)
+		set.Required = true
+		return set
+	}
 	answer := func(n int) zones.RRset { return zones.RRset{Type: dns.TypeA, Count: uint16(n), Data: addresses(n)} }
 	soa := zones.RRset{Section: zones.AuthoritySection, Type: dns.TypeNS, Count: 1, Data: rdatas(name("ns.example.com"))}
 	for _, test := range []struct {
@@ -127,6 +132,7 @@ func TestFit(t *testing.T) {
 		{"authority does not fit", nil, response{sets: []zones.RRset{answer(29), soa}}, "NOERROR tc 1/0/0/0"},
 		{"additional does not fit (RFC 2181 §9)", nil, response{sets: []zones.RRset{answer(20), add(10)}}, "NOERROR 1/20/0/0"},
 		{"the next additional does", nil, response{sets: []zones.RRset{answer(20), add(10), add(9)}}, "NOERROR 1/20/0/9"},
+		{"glue does not fit (RFC 9471 §3)", nil, response{sets: []zones.RRset{answer(20), glue(10)}}, "NOERROR tc 1/0/0/0"},
 		{"just fits with OPT", opt(512), response{sets: []zones.RRset{answer(29)}}, "NOERROR 1/29/0/1 opt 1232"},
 		{"OPT and subnet take their part", opt(512, subnet(1, 8, 0, 10)), response{sets: []zones.RRset{answer(29)}}, "NOERROR tc 1/0/0/1 opt 1232 8=10.0.0.0/8/0"},
 		{"just fits with a subnet", opt(512, subnet(1, 8, 0, 10)), response{sets: []zones.RRset{answer(28)}}, "NOERROR 1/28/0/1 opt 1232 8=10.0.0.0/8/0"},

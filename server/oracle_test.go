@@ -70,6 +70,28 @@ func (o oracle) cut(zone, name string) (cut string) {
 	return cut
 }
 
+// hosts returns the addresses, in the zone, of the hosts that rrs name; those that a cut hides as glue
+// alone.
+func (o oracle) hosts(zone string, rrs []dns.RR, glue bool) (addrs []dns.RR) {
+	seen := map[string]bool{}
+	for _, rr := range rrs {
+		host := ""
+		switch rr := rr.(type) {
+		case *dns.NS:
+			host = dns.CanonicalName(rr.Ns)
+		case *dns.MX:
+			host = dns.CanonicalName(rr.Mx)
+		case *dns.SRV:
+			host = dns.CanonicalName(rr.Target)
+		}
+		if host != "" && !seen[host] && o.zone(host) == zone && (glue || o.cut(zone, host) == "") {
+			seen[host] = true
+			addrs = append(append(addrs, o.set(host, dns.TypeA, host)...), o.set(host, dns.TypeAAAA, host)...)
+		}
+	}
+	return addrs
+}
+
 func (o oracle) soa(zone string) []dns.RR {
 	set := o.set(zone, dns.TypeSOA, zone)
 	soa := set[0].(*dns.SOA)
@@ -102,6 +124,7 @@ func (o oracle) reply(q *dns.Msg) *dns.Msg {
 		if cut := o.cut(zone, name); cut != "" {
 			m.Authoritative = len(seen) > 0
 			m.Ns = o.set(cut, dns.TypeNS, cut)
+			m.Extra = o.hosts(zone, m.Ns, true)
 			return m
 		}
 		seen[name] = true
@@ -119,6 +142,7 @@ func (o oracle) reply(q *dns.Msg) *dns.Msg {
 		}
 		if set := o.set(at, typ, name); typ != dns.TypeANY && len(set) > 0 {
 			m.Answer = append(m.Answer, set...)
+			m.Extra = o.hosts(zone, set, false)
 			return m
 		}
 		cname := o.set(at, dns.TypeCNAME, name)

@@ -274,7 +274,7 @@ var wireTests = []struct {
 	{"fail open", "8914", withOPT("failopen.example.com", opt(1232)), "NOERROR aa 1/1/0/1" + optOut + " error 0 \"no member of the pool is up: all are given\""},
 	{"nobody", "2308 §2.2", withOPT("nobody.example.com", opt(1232)), "NOERROR aa 1/0/1/1" + optOut + " error 0 \"no member of the pool is up\""},
 	{"steered to SERVFAIL", "8914", withOPT("servfail.example.com", opt(1232)), "SERVFAIL 1/0/0/1" + optOut + " error 0 \"no member of the pool is up\""},
-	{"referral", "1034 §4.2.1", plain("x.sub.example.com"), "NOERROR 1/0/2/0"},
+	{"referral", "1034 §4.2.1", plain("x.sub.example.com"), "NOERROR 1/0/2/2"},
 }
 
 func TestWire(t *testing.T) {

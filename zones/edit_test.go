@@ -150,7 +150,7 @@ func TestWithoutNames(t *testing.T) {
 	e.SetPool(0, new(policy.Pool))
 	s := e.Commit(7)
 	bare := s.WithoutNames()
-	if bare.Names != 0 || bare.Zones() != 0 || bare.References(0) != 0 || bare.zoneOf(o.Name) != nil {
+	if bare.Names != 0 || bare.Zones() != 0 || bare.References(0) != 0 || bare.zoneOf(o.Name, int(o.Name.labels)) != nil {
 		t.Errorf("%d names, %d zones, %d references", bare.Names, bare.Zones(), bare.References(0))
 	}
 	if bare.Revision != 7 || len(bare.Pools) != 1 {

@@ -33,10 +33,11 @@ func (z *naiveZone) at(name string, typ uint16) (found []dns.RR) {
 
 // naiveAnswer is what naiveResolve finds.
 type naiveAnswer struct {
-	outcome   Outcome
-	aa        bool
-	answer    []string
-	authority []string
+	outcome    Outcome
+	aa         bool
+	answer     []string
+	authority  []string
+	additional []string
 }
 
 func (a *naiveAnswer) add(section *[]string, owner string, rrs []dns.RR) {
@@ -54,6 +55,49 @@ func (a *naiveAnswer) negative(outcome Outcome, z *naiveZone) {
 	a.add(&a.authority, z.apex, []dns.RR{soa})
 }
 
+// hosts adds the addresses in z of the hosts that rrs name: of name servers whatever z has, of others
+// what it answers with authority.
+func (a *naiveAnswer) hosts(z *naiveZone, rrs []dns.RR, glue bool) {
+	done := map[string]bool{}
+	for _, rr := range rrs {
+		host := ""
+		switch rr := rr.(type) {
+		case *dns.NS:
+			host = rr.Ns
+		case *dns.MX:
+			host = rr.Mx
+		case *dns.SRV:
+			host = rr.Target
+		}
+		host = strings.ToLower(host)
+		if host == "" || done[host] || !dns.IsSubDomain(z.apex, host) || !glue && z.hidden(host) {
+			continue
+		}
+		done[host] = true
+		a.add(&a.additional, host, z.at(host, dns.TypeA))
+	}
+}
+
+// hidden says whether a cut at or above the name, or a DNAME above it, keeps z from answering it.
+func (z *naiveZone) hidden(name string) bool {
+	for owner := name; owner != z.apex; {
+		if len(z.at(owner, dns.TypeNS)) > 0 {
+			return true
+		}
+		_, end := dns.NextLabel(owner, 0)
+		if end {
+			owner = "."
+		} else {
+			next, _ := dns.NextLabel(owner, 0)
+			owner = owner[next:]
+		}
+		if len(z.at(owner, dns.TypeDNAME)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // naiveResolve is RFC 1034 §4.3.2 word by word, with RFC 4592 for its step 3c.
 func naiveResolve(zones []naiveZone, name string, typ uint16) (a naiveAnswer) {
 	name = strings.ToLower(name)
@@ -63,6 +107,11 @@ func naiveResolve(zones []naiveZone, name string, typ uint16) (a naiveAnswer) {
 		// 2: the zone which is the nearest ancestor.
 		var z *naiveZone
 		for i := range zones {
+			if typ == dns.TypeDS && zones[i].apex == name && slices.ContainsFunc(zones, func(o naiveZone) bool {
+				return o.apex != name && dns.IsSubDomain(o.apex, name)
+			}) {
+				continue // the parent's side
+			}
 			if dns.IsSubDomain(zones[i].apex, name) && (z == nil || dns.CountLabel(zones[i].apex) > dns.CountLabel(z.apex)) {
 				z = &zones[i]
 			}
@@ -78,7 +127,24 @@ func naiveResolve(zones []naiveZone, name string, typ uint16) (a naiveAnswer) {
 		}
 		// 3: match down, label by label.
 		owner := z.apex // where the records stand
+		redirected := ""
 		for owner != name {
+			if dname := z.at(owner, dns.TypeDNAME); len(dname) > 0 {
+				a.add(&a.answer, owner, dname)
+				target := dname[0].(*dns.DNAME).Target
+				prefix := name[:len(name)-len(strings.TrimSuffix(owner, "."))-1]
+				if owner == "." {
+					prefix = name
+				}
+				if redirected = prefix + strings.ToLower(target); target == "." {
+					redirected = prefix
+				}
+				a.add(&a.answer, name, []dns.RR{&dns.CNAME{
+					Hdr:    dns.RR_Header{Rrtype: dns.TypeCNAME, Class: dns.ClassINET, Ttl: dname[0].Header().Ttl},
+					Target: redirected,
+				}})
+				break
+			}
 			labels := dns.SplitDomainName(name)
 			next := dns.Fqdn(strings.Join(labels[len(labels)-dns.CountLabel(owner)-1:], "."))
 			if !z.exists(next) {
@@ -95,17 +161,26 @@ func naiveResolve(zones []naiveZone, name string, typ uint16) (a naiveAnswer) {
 				break
 			}
 			owner = next
-			if ns := z.at(owner, dns.TypeNS); len(ns) > 0 {
+			if ns := z.at(owner, dns.TypeNS); len(ns) > 0 && !(typ == dns.TypeDS && owner == name) {
 				// b: out of the authoritative data.
 				a.outcome = Referral
 				a.aa = a.aa && hop > 0
 				a.add(&a.authority, owner, ns)
+				a.hosts(z, ns, true)
 				return a
 			}
+		}
+		if redirected != "" {
+			name = redirected
+			if been[name] || hop == 15 {
+				return a
+			}
+			continue
 		}
 		// a: the whole of QNAME is matched.
 		if rrs := z.at(owner, typ); len(rrs) > 0 {
 			a.add(&a.answer, name, rrs)
+			a.hosts(z, rrs, false)
 			return a
 		}
 		if typ == dns.TypeANY && len(z.at(owner, 0)) > 0 {
@@ -169,6 +244,12 @@ func randomZones(t *testing.T, choose func(n int) int) []naiveZone {
 				add("%s %d TXT x%d", owner, choose(100), choose(3))
 			case k == 5 && owner != apex:
 				add("%s %d NS %s", owner, choose(100), target)
+			case k == 6:
+				add("%s %d MX %d %s", owner, choose(100), choose(2), target)
+			case k == 7 && len(z.at(owner, dns.TypeDNAME)) == 0 && choose(2) == 0:
+				add("%s %d DNAME %s", owner, choose(100), target)
+			case k == 8 && owner != apex && choose(2) == 0:
+				add("%s %d DS 1 13 2 00", owner, choose(100))
 			case owner != apex:
 				add("%s %d CNAME %s", owner, choose(100), target)
 			}
@@ -223,15 +304,19 @@ func checkResolve(t *testing.T, s *Snapshot, zones []naiveZone, name string, typ
 		for range set.Count {
 			line := strings.ToLower(lines[0])
 			lines = lines[1:]
-			if set.Section == AnswerSection {
+			switch set.Section {
+			case AnswerSection:
 				got.answer = append(got.answer, line)
-			} else {
+			case AuthoritySection:
 				got.authority = append(got.authority, line)
+			case AdditionalSection:
+				got.additional = append(got.additional, line)
 			}
 		}
 	}
 	want := naiveResolve(zones, name, typ)
-	if got.outcome != want.outcome || got.aa != want.aa || !slices.Equal(got.answer, want.answer) || !slices.Equal(got.authority, want.authority) {
+	if got.outcome != want.outcome || got.aa != want.aa || !slices.Equal(got.answer, want.answer) || !slices.Equal(got.authority, want.authority) ||
+		!slices.Equal(got.additional, want.additional) {
 		t.Fatalf("%v\n%s %s: Resolve finds\n%+v\nits twin\n%+v", zones, name, dns.Type(typ), got, want)
 	}
 	return a.Outcome
@@ -243,7 +328,7 @@ func randomQuestion(choose func(n int) int) (name string, typ uint16) {
 	for range choose(4) {
 		name = []string{"a", "b", "*", "c", "A", "B", "x"}[choose(7)] + "." + strings.TrimPrefix(name, ".")
 	}
-	return name, []uint16{dns.TypeA, dns.TypeA, dns.TypeTXT, dns.TypeCNAME, dns.TypeNS, dns.TypeSOA, dns.TypeMX, dns.TypeANY}[choose(8)]
+	return name, []uint16{dns.TypeA, dns.TypeA, dns.TypeTXT, dns.TypeCNAME, dns.TypeNS, dns.TypeSOA, dns.TypeMX, dns.TypeANY, dns.TypeDS, dns.TypeDNAME}[choose(10)]
 }
 
 // Random zones, random questions: Resolve answers what its naive twin answers.

@@ -20,16 +20,17 @@ type Query struct {
 type Outcome uint8
 
 const (
-	Found    Outcome = iota // an answer, a chain of CNAMEs out of our zones included
-	NoData                  // the name exists, the type does not (RFC 2308 §2.2)
-	NXDomain                // the name does not exist (RFC 8020)
-	Referral                // the name lies in a zone delegated away (RFC 1034 §4.3.2 3b)
-	Refused                 // no zone of ours
-	ServFail                // a key that was never valid, or a pool that wants it so
+	Found       Outcome = iota // an answer, a chain of CNAMEs out of our zones included
+	NoData                     // the name exists, the type does not (RFC 2308 §2.2)
+	NXDomain                   // the name does not exist (RFC 8020)
+	Referral                   // the name lies in a zone delegated away (RFC 1034 §4.3.2 3b)
+	Refused                    // no zone of ours
+	NameTooLong                // a DNAME would make a name of more than 255 bytes (RFC 6672 §2.2)
+	ServFail                   // a key that was never valid, or a pool that wants it so
 )
 
 func (o Outcome) String() string {
-	return [...]string{"found", "nodata", "nxdomain", "referral", "refused", "servfail"}[o]
+	return [...]string{"found", "nodata", "nxdomain", "referral", "refused", "name_too_long", "servfail"}[o]
 }
 
 // Rcode of the header (RFC 1035 §4.1.1).
@@ -39,6 +40,8 @@ func (o Outcome) Rcode() uint8 {
 		return dns.RcodeNameError
 	case Refused:
 		return dns.RcodeRefused
+	case NameTooLong:
+		return dns.RcodeYXDomain
 	case ServFail:
 		return dns.RcodeServerFailure
 	}
@@ -57,14 +60,15 @@ const (
 // RRset is one RRset of an Answer. Its owner is a name that the message holds already: the
 // question (hop 0) or the target of the hop-th CNAME, from byte Offset on; or else Owner.
 type RRset struct {
-	Section Section
-	Hop     uint8
-	Offset  uint8
-	Type    uint16
-	Count   uint16
-	TTL     uint32 // seconds
-	Owner   []byte // wire form; nil: Hop and Offset say it
-	Data    []byte // for each RR, uint16 length (network order) and RDATA
+	Section  Section
+	Hop      uint8
+	Offset   uint8
+	Required bool // of the additional section: without it the client is lost, so TC if there is no room
+	Type     uint16
+	Count    uint16
+	TTL      uint32 // seconds
+	Owner    []byte // wire form; nil: Hop and Offset say it
+	Data     []byte // for each RR, uint16 length (network order) and RDATA
 }
 
 // ExtendedError is an extended DNS error (RFC 8914).
@@ -90,8 +94,9 @@ type Answer struct {
 	Sets     []RRset
 	Decision policy.Decision // of the pool asked last; Pool is nil if none was
 
-	current Name // the target of a chain of CNAMEs
-	addrs   []byte
+	current Name   // the target of a chain of CNAMEs
+	target  Name   // a host whose addresses are looked for
+	made    []byte // RDATA that no arena holds: addresses chosen, CNAMEs made from a DNAME
 	scratch policy.Scratch
 	visited [maxHops]uint64 // hashes of the names of that chain
 }
@@ -99,19 +104,20 @@ type Answer struct {
 func (a *Answer) reset() {
 	a.Outcome, a.AA, a.Error, a.Sets = Found, false, nil, a.Sets[:0]
 	a.Decision = policy.Decision{}
-	a.addrs = a.addrs[:0]
+	a.made = a.made[:0]
 }
 
-func (a *Answer) add(section Section, hop int, offset uint8, p Part, ttl uint32) {
-	a.Sets = append(a.Sets, RRset{
-		Section: section, Hop: uint8(hop), Offset: offset,
+// add adds a part whose owner is the name looked up, from byte offset on.
+func (l *lookup) add(section Section, offset uint8, p Part, ttl uint32) {
+	l.a.Sets = append(l.a.Sets, RRset{
+		Section: section, Hop: uint8(l.hop), Offset: offset,
 		Type: p.Type, Count: p.Count, TTL: ttl, Data: p.data,
 	})
 }
 
 // addChosen adds the addresses of the decision's members as an RRset of type typ.
 func (a *Answer) addChosen(hop int, typ uint16, ttl uint32, d *policy.Decision) {
-	start, count := len(a.addrs), 0
+	start, count := len(a.made), 0
 	for _, pick := range d.Picks {
 		m := &d.Pool.Members[pick.Member]
 		for i := range m.Addrs {
@@ -120,16 +126,16 @@ func (a *Answer) addChosen(hop int, typ uint16, ttl uint32, d *policy.Decision) 
 			}
 			if count++; typ == dns.TypeA {
 				b := m.Addrs[i].As4()
-				a.addrs = append(append(a.addrs, 0, 4), b[:]...)
+				a.made = append(append(a.made, 0, 4), b[:]...)
 			} else {
 				b := m.Addrs[i].As16()
-				a.addrs = append(append(a.addrs, 0, 16), b[:]...)
+				a.made = append(append(a.made, 0, 16), b[:]...)
 			}
 		}
 	}
 	a.Sets = append(a.Sets, RRset{
 		Section: AnswerSection, Hop: uint8(hop), Type: typ, Count: uint16(count), TTL: ttl,
-		Data: a.addrs[start:len(a.addrs):len(a.addrs)],
+		Data: a.made[start:len(a.made):len(a.made)],
 	})
 }
 

@@ -3,6 +3,8 @@ package zones
 import (
 	"encoding/binary"
 
+	"github.com/miekg/dns"
+
 	"meridian/policy"
 )
 
@@ -12,7 +14,9 @@ import (
 //	4  uint32  children: names one label below that exist
 //	8  uint16  parts
 //	10 uint8   zone: labels of the zone's apex
-//	11 uint8   bytes of the name, which follows in wire form
+//	11 uint8   bytes of the name
+//	12 uint8   flags: which of the types that steer a look-up are there, good or broken
+//	then the name in wire form,
 //	then the parts, one a key:
 //	0  uint16  type
 //	2  uint8   kind
@@ -26,7 +30,7 @@ import (
 type record []byte
 
 const (
-	recordHeader = 12
+	recordHeader = 13
 	partHeader   = 22
 )
 
@@ -34,6 +38,7 @@ func (r record) size() uint32     { return binary.LittleEndian.Uint32(r) }
 func (r record) children() uint32 { return binary.LittleEndian.Uint32(r[4:]) }
 func (r record) parts() int       { return int(binary.LittleEndian.Uint16(r[8:])) }
 func (r record) zone() int        { return int(r[10]) }
+func (r record) flags() uint8     { return r[12] }
 func (r record) name() []byte     { return r[recordHeader : recordHeader+int(r[11])] }
 func (r record) first() int       { return recordHeader + int(r[11]) }
 
@@ -88,15 +93,25 @@ func (r record) find(typ uint16) (Part, bool) {
 	return Part{}, false
 }
 
-// has says whether a part of this type is there, of whatever kind.
-func (r record) has(typ uint16) bool {
-	for i, at := 0, r.first(); i < r.parts(); i++ {
-		var p Part
-		if p, at = r.part(at); p.Type == typ {
-			return true
+// Flags of a record.
+const (
+	hasSOA = 1 << iota
+	hasNS
+	hasDNAME
+)
+
+func flagsOf(parts []Part) (flags uint8) {
+	for _, p := range parts {
+		switch p.Type {
+		case dns.TypeSOA:
+			flags |= hasSOA
+		case dns.TypeNS:
+			flags |= hasNS
+		case dns.TypeDNAME:
+			flags |= hasDNAME
 		}
 	}
-	return false
+	return flags
 }
 
 func appendRecord(b []byte, n *Node) []byte {
@@ -104,7 +119,7 @@ func appendRecord(b []byte, n *Node) []byte {
 	b = append(b, make([]byte, 4)...)
 	b = binary.LittleEndian.AppendUint32(b, n.children)
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(n.parts)))
-	b = append(b, byte(n.zone), byte(len(n.name)))
+	b = append(b, byte(n.zone), byte(len(n.name)), flagsOf(n.parts))
 	b = append(b, n.name...)
 	for _, p := range n.parts {
 		b = binary.LittleEndian.AppendUint16(b, p.Type)

@@ -14,107 +14,129 @@ const (
 	passingTTL  = 5  // seconds, at most, of a NODATA that health may end
 )
 
-// Resolve answers q from s: RFC 1034 §4.3.2, with RFC 2308 for what is not there, RFC 4592 for
-// wildcards and RFC 6604 for the code at the end of a chain of CNAMEs. t may be nil.
+// Resolve answers q from s: RFC 1034 §4.3.2, with RFC 6672 for DNAME, RFC 2308 for what is not
+// there, RFC 4592 for wildcards and RFC 6604 for the code at the end of a chain of CNAMEs. t may
+// be nil.
 func Resolve(s *Snapshot, q *Query, a *Answer, t *Trace) {
 	a.reset()
-	name := &q.Name
-	for hop := 0; ; hop++ {
-		apex := s.zoneOf(name) // step 2: the nearest zone above the name
-		if apex == nil {
-			if hop == 0 {
-				a.Outcome, a.Error = Refused, errNotOurs
-				t.about(name, "lies in no zone of this server")
-			} else {
-				t.about(name, "lies in no zone of this server: the resolver goes on from there")
-			}
-			return
-		}
-		t.zone(name, apex)
-		if hop == 0 {
-			a.AA = true
-		}
-		found := s.match(apex, name) // step 3: down from the apex, label by label
+	l := lookup{s: s, q: q, a: a, t: t, name: &q.Name}
+	for l.zone() { // step 2: the nearest zone above the name
+		found := l.match() // step 3: down from its apex, label by label
+		var target []byte
 		switch found.kind {
+		case exact, wildcard:
+			target = l.answer(found.at)
 		case cut:
-			s.refer(found.at, name, hop, a, t)
-			return
+			l.refer(found.at)
+		case redirected:
+			target = l.redirect(found.at)
 		case missing:
-			a.negative(NXDomain, apex, name, hop, t)
-			return
+			l.negative(NXDomain)
 		}
-		next := s.answer(found.at, apex, name, hop, q, a, t)
-		if next == nil {
-			return
-		}
-		a.visited[hop] = name.suffixHash(int(name.labels))
-		a.current.Read(next)
-		name = &a.current
-		if hop+1 == maxHops || slices.Contains(a.visited[:hop+1], name.suffixHash(int(name.labels))) {
-			t.about(name, "ends the chain of CNAMEs: it is a loop, or too long")
+		if target == nil || !l.follow(target) {
 			return
 		}
 	}
 }
 
+// lookup is a query on its way: one name after another along a chain of CNAMEs.
+type lookup struct {
+	s *Snapshot
+	q *Query
+	a *Answer
+	t *Trace
+
+	name *Name  // that is looked up now: the question's, or the target of the hop-th CNAME
+	hop  int    // CNAMEs so far
+	apex record // of the zone that name lies in
+}
+
+// zone finds the zone of the name. Without one the answer is as far as this server can take it.
+func (l *lookup) zone() bool {
+	l.apex = l.s.zoneOf(l.name, int(l.name.labels))
+	if l.q.Type == dns.TypeDS && l.apex != nil && l.apex.zone() == int(l.name.labels) {
+		// DS belongs to the parent's side of a cut (RFC 4035 §3.1.4.1).
+		if parent := l.s.zoneOf(l.name, int(l.name.labels)-1); parent != nil {
+			l.apex = parent
+		}
+	}
+	switch {
+	case l.apex != nil:
+		l.t.zone(l.name, l.apex)
+		l.a.AA = l.a.AA || l.hop == 0
+		return true
+	case l.hop > 0:
+		l.t.about(l.name, "lies in no zone of this server: the resolver goes on from there")
+	default:
+		l.a.Outcome, l.a.Error = Refused, errNotOurs
+		l.t.about(l.name, "lies in no zone of this server")
+	}
+	return false
+}
+
 // position is where match has come to.
 type position struct {
 	kind matchKind
-	at   record // the name, the wildcard that stands in for it, or the cut above it
+	at   record // the name, the wildcard that stands in for it, or the cut or DNAME above it
 }
 
 type matchKind uint8
 
 const (
-	exact    matchKind = iota
-	wildcard           // RFC 4592 §3.3
-	cut                // an NS RRset below the apex, at the name or above it
+	exact      matchKind = iota
+	wildcard             // RFC 4592 §3.3
+	cut                  // an NS RRset below the apex, at the name or above it
+	redirected           // a DNAME above the name (RFC 6672 §2.3)
 	missing
 )
 
 // match goes down from the apex to the name.
-func (s *Snapshot) match(apex record, name *Name) position {
-	zone := apex.zone()
-	encloser, at := zone, apex
-	for labels := zone + 1; labels <= int(name.labels); labels++ {
-		child := s.names.find(name.suffixHash(labels), name.suffix(labels), zone)
+func (l *lookup) match() position {
+	zone, name := l.apex.zone(), l.name
+	encloser, at := zone, l.apex
+	for encloser < int(name.labels) {
+		if at.flags()&hasDNAME != 0 {
+			return position{redirected, at}
+		}
+		child := l.s.names.find(name.suffixHash(encloser+1), name.suffix(encloser+1), zone)
 		if child == nil {
 			break
 		}
-		if child.has(dns.TypeNS) {
+		encloser, at = encloser+1, child
+		if child.flags()&hasNS != 0 && !(l.q.Type == dns.TypeDS && encloser == int(name.labels)) {
 			return position{cut, child}
 		}
-		encloser, at = labels, child
 	}
 	if encloser == int(name.labels) {
 		return position{exact, at}
 	}
 	// The closest encloser exists, the name does not (RFC 4592 §3.3.1). The wildcard may be an
 	// empty non-terminal: then the answer is NODATA (§4.9).
-	star := s.names.findWildcard(name.wildcardHash(encloser), name.suffix(encloser), zone)
+	star := l.s.names.findWildcard(name.wildcardHash(encloser), name.suffix(encloser), zone)
 	if star != nil {
 		return position{wildcard, star}
 	}
 	return position{kind: missing}
 }
 
-// answer puts into a what the keys at r say of the type asked. A CNAME that has to be followed is
+// answer adds what the keys at r say of the type asked. A CNAME that has to be followed is
 // returned: the target in wire form.
-func (s *Snapshot) answer(r, apex record, name *Name, hop int, q *Query, a *Answer, t *Trace) (next []byte) {
+func (l *lookup) answer(r record) (target []byte) {
 	var cname Part
 	for i, at := 0, r.first(); i < r.parts(); i++ {
 		var p Part
 		p, at = r.part(at)
 		switch {
-		case p.Covers(q.Type):
-			t.part(r, p)
+		case p.Covers(l.q.Type):
+			l.t.part(r, p)
 			switch p.Kind {
 			case Static:
-				a.add(AnswerSection, hop, 0, p, p.TTL)
+				l.add(AnswerSection, 0, p, p.TTL)
+				l.additional(p)
 			case Steered:
-				s.steer(p, apex, name, hop, q, a, t)
+				l.steer(p)
 			case Broken:
-				a.fail()
+				l.a.fail()
 			}
 			return nil
 		case p.Type == dns.TypeCNAME:
@@ -122,37 +144,81 @@ func (s *Snapshot) answer(r, apex record, name *Name, hop int, q *Query, a *Answ
 		}
 	}
 	switch {
-	case q.Type == dns.TypeANY && r.parts() > 0:
-		a.Sets = append(a.Sets, minimalAny)
-		a.Sets[len(a.Sets)-1].Hop = uint8(hop)
-		t.about(name, "exists; type ANY is answered by one HINFO (RFC 8482)")
+	case l.q.Type == dns.TypeANY && r.parts() > 0:
+		any := minimalAny
+		any.Hop = uint8(l.hop)
+		l.a.Sets = append(l.a.Sets, any)
+		l.t.about(l.name, "exists; type ANY is answered by one HINFO (RFC 8482)")
 	case cname.Type != dns.TypeCNAME:
-		a.negative(NoData, apex, name, hop, t)
+		l.negative(NoData)
 	case cname.Kind == Broken:
-		t.part(r, cname)
-		a.fail()
+		l.t.part(r, cname)
+		l.a.fail()
 	default:
-		t.part(r, cname)
-		a.add(AnswerSection, hop, 0, cname, cname.TTL)
+		l.t.part(r, cname)
+		l.add(AnswerSection, 0, cname, cname.TTL)
 		return cname.firstRData()
 	}
 	return nil
 }
 
+// follow goes on with the target of a CNAME, unless the chain has become a loop, or too long.
+func (l *lookup) follow(target []byte) bool {
+	a := l.a
+	a.visited[l.hop] = l.name.suffixHash(int(l.name.labels))
+	l.hop++
+	a.current.Read(target)
+	l.name = &a.current
+	if l.hop == maxHops || slices.Contains(a.visited[:l.hop], l.name.suffixHash(int(l.name.labels))) {
+		l.t.about(l.name, "ends the chain of CNAMEs: it is a loop, or too long")
+		return false
+	}
+	return true
+}
+
+// redirect answers for a name below a DNAME: with the DNAME, and a CNAME made from it that is then
+// followed (RFC 6672 §3).
+func (l *lookup) redirect(at record) (target []byte) {
+	dname, ok := at.find(dns.TypeDNAME)
+	if !ok {
+		l.a.fail()
+		return nil
+	}
+	labels := labelCount(at.name())
+	l.t.part(at, dname)
+	l.add(AnswerSection, l.name.offset(labels), dname, dname.TTL)
+	prefix, suffix := l.name.wire[:l.name.offset(labels)], dname.firstRData()
+	if len(prefix)+len(suffix) > maxName {
+		l.a.Outcome = NameTooLong
+		l.t.about(l.name, "would become longer than 255 bytes")
+		return nil
+	}
+	start := len(l.a.made)
+	l.a.made = append(l.a.made, 0, byte(len(prefix)+len(suffix)))
+	l.a.made = append(append(l.a.made, prefix...), suffix...)
+	data := l.a.made[start:len(l.a.made):len(l.a.made)]
+	l.a.Sets = append(l.a.Sets, RRset{
+		Section: AnswerSection, Hop: uint8(l.hop), Type: dns.TypeCNAME, Count: 1, TTL: dname.TTL, Data: data,
+	})
+	return data[2:]
+}
+
 // steer asks the pool.
-func (s *Snapshot) steer(p Part, apex record, name *Name, hop int, q *Query, a *Answer, t *Trace) {
-	pool := s.Pools[p.Pool()]
-	q.Client.Family = policy.IPv4
-	if q.Type == dns.TypeAAAA {
-		q.Client.Family = policy.IPv6
+func (l *lookup) steer(p Part) {
+	pool := l.s.Pools[p.Pool()]
+	client := l.q.Client
+	client.Family = policy.IPv4
+	if l.q.Type == dns.TypeAAAA {
+		client.Family = policy.IPv6
 	}
 	// A pool that has no member yet, or no more, may have one soon: Select makes it a passing NODATA.
-	if len(pool.Members) > 0 && !pool.CouldGive(q.Client.Family) {
-		t.about(name, "is steered by a pool of which no member has such an address, up or not")
-		a.negative(NoData, apex, name, hop, t)
+	if len(pool.Members) > 0 && !pool.CouldGive(client.Family) {
+		l.t.about(l.name, "is steered by a pool of which no member has such an address, up or not")
+		l.negative(NoData)
 		return
 	}
-	d := policy.Select(pool, s.Pools, q.Client, q.Random, &a.scratch, t.decision())
+	a := l.a
+	d := policy.Select(pool, l.s.Pools, client, l.q.Random, &a.scratch, l.t.decision())
 	a.Decision = d
 	switch d.Outcome {
 	case policy.Chosen:
@@ -161,9 +227,9 @@ func (s *Snapshot) steer(p Part, apex record, name *Name, hop int, q *Query, a *
 			ttl = min(ttl, failOpenTTL)
 			a.Error = errFailOpen
 		}
-		a.addChosen(hop, q.Type, ttl, &d)
+		a.addChosen(l.hop, l.q.Type, ttl, &d)
 	case policy.NoData:
-		a.negative(NoData, apex, name, hop, t)
+		l.negative(NoData)
 		if a.Outcome == NoData {
 			a.Error = errNoMember
 			soa := &a.Sets[len(a.Sets)-1]
@@ -176,38 +242,36 @@ func (s *Snapshot) steer(p Part, apex record, name *Name, hop int, q *Query, a *
 }
 
 // negative adds the SOA that says how long "not there" may be believed (RFC 2308 §3).
-func (a *Answer) negative(outcome Outcome, apex record, name *Name, hop int, t *Trace) {
-	soa, ok := apex.find(dns.TypeSOA)
+func (l *lookup) negative(outcome Outcome) {
+	soa, ok := l.apex.find(dns.TypeSOA)
 	if !ok {
-		t.about(name, "is not there, but the zone's soa was never valid: without it nobody can be told so")
-		a.fail()
+		l.t.about(l.name, "is not there, but the zone's soa was never valid: without it nobody can be told so")
+		l.a.fail()
 		return
 	}
-	a.Outcome = outcome
-	a.add(AuthoritySection, hop, name.offset(apex.zone()), soa, negativeTTL(soa))
-	t.negative(name, outcome)
+	l.a.Outcome = outcome
+	l.add(AuthoritySection, l.name.offset(l.apex.zone()), soa, negativeTTL(soa))
+	l.t.negative(l.name, outcome)
+}
+
+// refer sends the client on to the name servers of a zone that is delegated away.
+func (l *lookup) refer(at record) {
+	ns, ok := at.find(dns.TypeNS)
+	if !ok {
+		l.a.fail()
+		return
+	}
+	l.a.Outcome = Referral
+	l.a.AA = l.a.AA && l.hop > 0
+	l.t.cut(l.name, at)
+	cutName := at.name()
+	l.add(AuthoritySection, l.name.offset(labelCount(cutName)), ns, ns.TTL)
+	l.glue(ns, cutName)
 }
 
 // fail makes the answer a SERVFAIL, without records.
 func (a *Answer) fail() {
 	a.Outcome, a.AA, a.Error, a.Sets = ServFail, false, errBroken, a.Sets[:0]
-}
-
-// refer sends the client on to the name servers of a zone that is delegated away. Glue, DS and
-// the like have their place here.
-func (s *Snapshot) refer(at record, name *Name, hop int, a *Answer, t *Trace) {
-	ns, ok := at.find(dns.TypeNS)
-	if !ok {
-		a.fail()
-		return
-	}
-	a.Outcome = Referral
-	if hop == 0 {
-		a.AA = false
-	}
-	cutLabels := labelCount(at.name())
-	a.add(AuthoritySection, hop, name.offset(cutLabels), ns, ns.TTL)
-	t.cut(name, at)
 }
 
 func labelCount(wire []byte) int {

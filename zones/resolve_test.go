@@ -145,7 +145,8 @@ authority example.com. 30 SOA`},
 referral aa
 tocut.example.com. 300 CNAME host.sub.example.com.
 authority sub.example.com. 3600 NS ns.sub.example.com.
-authority sub.example.com. 3600 NS ns1.example.net.`},
+authority sub.example.com. 3600 NS ns1.example.net.
+additional ns.sub.example.com. 300 A 192.0.2.53`},
 		{"4592 §2.2.1", "a chain that ends at a wildcard", "towild.example.com", dns.TypeA, `
 found aa
 towild.example.com. 300 CNAME x.wild.example.com.
@@ -190,27 +191,33 @@ authority example.com. 30 SOA`},
 		{"1034 §4.3.2 3b", "below a cut: NS to authority, not authoritative", "host.sub.example.com", dns.TypeA, `
 referral
 authority sub.example.com. 3600 NS ns.sub.example.com.
-authority sub.example.com. 3600 NS ns1.example.net.`},
+authority sub.example.com. 3600 NS ns1.example.net.
+additional ns.sub.example.com. 300 A 192.0.2.53`},
 		{"1034 §4.2.1", "the NS at the cut are not authoritative: a referral too", "sub.example.com", dns.TypeNS, `
 referral
 authority sub.example.com. 3600 NS ns.sub.example.com.
-authority sub.example.com. 3600 NS ns1.example.net.`},
+authority sub.example.com. 3600 NS ns1.example.net.
+additional ns.sub.example.com. 300 A 192.0.2.53`},
 		{"2181 §6.1", "other types at the cut are the child's", "sub.example.com", dns.TypeTXT, `
 referral
 authority sub.example.com. 3600 NS ns.sub.example.com.
-authority sub.example.com. 3600 NS ns1.example.net.`},
+authority sub.example.com. 3600 NS ns1.example.net.
+additional ns.sub.example.com. 300 A 192.0.2.53`},
 		{"1034 §4.2.1", "glue is not authoritative data", "ns.sub.example.com", dns.TypeA, `
 referral
 authority sub.example.com. 3600 NS ns.sub.example.com.
-authority sub.example.com. 3600 NS ns1.example.net.`},
+authority sub.example.com. 3600 NS ns1.example.net.
+additional ns.sub.example.com. 300 A 192.0.2.53`},
 		{"1034 §4.3.2 3b", "the cut nearest to the apex is the one", "x.deeper.sub.example.com", dns.TypeA, `
 referral
 authority sub.example.com. 3600 NS ns.sub.example.com.
-authority sub.example.com. 3600 NS ns1.example.net.`},
+authority sub.example.com. 3600 NS ns1.example.net.
+additional ns.sub.example.com. 300 A 192.0.2.53`},
 		{"1034 §4.3.3", "delegation cancels the wildcard defaults", "nobody.sub.example.com", dns.TypeMX, `
 referral
 authority sub.example.com. 3600 NS ns.sub.example.com.
-authority sub.example.com. 3600 NS ns1.example.net.`},
+authority sub.example.com. 3600 NS ns1.example.net.
+additional ns.sub.example.com. 300 A 192.0.2.53`},
 		{"4592 §2.2.1", "a cut beside a wildcard", "host.cut.cutwild.example.com", dns.TypeA, `
 referral
 authority cut.cutwild.example.com. 300 NS ns1.example.net.`},
@@ -283,7 +290,8 @@ authority example.com. 30 SOA`},
 		{"8482 §4.2", "ANY below a cut", "host.sub.example.com", dns.TypeANY, `
 referral
 authority sub.example.com. 3600 NS ns.sub.example.com.
-authority sub.example.com. 3600 NS ns1.example.net.`},
+authority sub.example.com. 3600 NS ns1.example.net.
+additional ns.sub.example.com. 300 A 192.0.2.53`},
 	}
 	var used Answer
 	for _, test := range tests {
@@ -315,7 +323,7 @@ example
 		want string
 	}{
 		// Synthesized.
-		{"host3.example", dns.TypeMX, "found aa\nhost3.example. 300 MX 10 host1.example."},
+		{"host3.example", dns.TypeMX, "found aa\nhost3.example. 300 MX 10 host1.example.\nadditional host1.example. 300 A 192.0.2.1"},
 		{"host3.example", dns.TypeA, "nodata aa\nauthority example. 30 SOA"},
 		{"foo.bar.example", dns.TypeTXT, "found aa\nfoo.bar.example. 300 TXT \"this is a wildcard\""},
 		// Not synthesized.

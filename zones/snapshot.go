@@ -55,14 +55,15 @@ func (s *Snapshot) References(id policy.ID) int {
 	return int(s.refs[id])
 }
 
-// zoneOf returns the apex of the deepest zone that name lies in, nil where that is none of ours.
-func (s *Snapshot) zoneOf(name *Name) record {
-	for depth := int(name.labels); depth >= 0; depth-- {
+// zoneOf returns the apex of the deepest zone, of at most deepest labels, that name lies in, nil where
+// that is none of ours.
+func (s *Snapshot) zoneOf(name *Name, deepest int) record {
+	for depth := deepest; depth >= 0; depth-- {
 		if s.depths[depth/64]&(1<<(depth%64)) == 0 {
 			continue
 		}
 		apex := s.names.find(name.suffixHash(depth), name.suffix(depth), depth)
-		if apex != nil && apex.has(dns.TypeSOA) {
+		if apex != nil && apex.flags()&hasSOA != 0 {
 			return apex
 		}
 	}

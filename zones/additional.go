@@ -1,0 +1,96 @@
+package zones
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	"github.com/miekg/dns"
+)
+
+// maxAdditional is how many hosts of an RRset get their addresses along with it.
+const maxAdditional = 16
+
+// additional adds the addresses of the hosts that an answer names, as far as its zone has them
+// (RFC 1034 §4.3.2 step 6), so that the client need not ask again.
+func (l *lookup) additional(p Part) {
+	var before int // bytes of RDATA before the host's name
+	switch p.Type {
+	case dns.TypeNS:
+	case dns.TypeMX, dns.TypeSVCB, dns.TypeHTTPS:
+		before = 2
+	case dns.TypeSRV:
+		before = 6
+	default:
+		return
+	}
+	hosts := 0
+	for data := p.data; len(data) > 0 && hosts < maxAdditional; hosts++ {
+		size := 2 + int(binary.BigEndian.Uint16(data))
+		l.host(data[2+before : size])
+		data = data[size:]
+	}
+}
+
+// host adds the addresses of a host, with whose name rdata begins, if they are this zone's to tell.
+func (l *lookup) host(rdata []byte) {
+	there := lookup{s: l.s, q: l.q, apex: l.apex, name: &l.a.target}
+	if l.inZone(rdata) {
+		if found := there.match(); found.kind == exact {
+			l.addresses(found.at, rdata[:l.a.target.size], false)
+		}
+	}
+}
+
+// glue adds the addresses of name servers as far as the zone has them, hidden by a cut or not. Those
+// below this cut nobody else can tell: they are required (RFC 9471 §3).
+func (l *lookup) glue(ns Part, cutName []byte) {
+	for data := ns.data; len(data) > 0; {
+		size := 2 + int(binary.BigEndian.Uint16(data))
+		host := data[2:size]
+		data = data[size:]
+		if !l.inZone(host) {
+			continue
+		}
+		target := &l.a.target
+		if r := l.s.names.find(target.suffixHash(int(target.labels)), target.Wire(), l.apex.zone()); r != nil {
+			l.addresses(r, host, isBelow(host, cutName))
+		}
+	}
+}
+
+// inZone reads the name that rdata begins with into l.a.target and says whether it lies in the zone
+// of the name looked up.
+func (l *lookup) inZone(rdata []byte) bool {
+	target, zone := &l.a.target, l.apex.zone()
+	_, ok := target.Read(rdata)
+	return ok && int(target.labels) >= zone && bytes.Equal(target.suffix(zone), l.apex.name())
+}
+
+func (l *lookup) addresses(r record, owner []byte, required bool) {
+	for i := range l.a.Sets {
+		if s := &l.a.Sets[i]; s.Section == AdditionalSection && bytes.EqualFold(s.Owner, owner) {
+			return // named twice, by two SRV for instance
+		}
+	}
+	for _, typ := range [...]uint16{dns.TypeA, dns.TypeAAAA} {
+		if p, ok := r.find(typ); ok {
+			l.a.Sets = append(l.a.Sets, RRset{
+				Section: AdditionalSection, Owner: owner, Required: required,
+				Type: typ, Count: p.Count, TTL: p.TTL, Data: p.data,
+			})
+		}
+	}
+}
+
+// isBelow says whether name, of whatever case, is cutName or lies below it.
+func isBelow(name, cutName []byte) bool {
+	for at := 0; len(name)-at >= len(cutName); at += 1 + int(name[at]) {
+		if bytes.EqualFold(name[at:], cutName) {
+			return true
+		}
+		if name[at] == 0 {
+			break
+		}
+	}
+	return false
+}

@@ -15,7 +15,7 @@ type Target struct {
 	Spec *Check // completed, and not changed afterwards
 }
 
-// Report is what a checker says of a target when its state has changed.
+// Report is what a checker says of a target when its state has changed, or why it is not up has.
 type Report struct {
 	TargetID
 	State  State

@@ -167,14 +167,22 @@ func (s *Spec) Validate() error {
 	if s.OnEmpty != nil && len(s.OnEmpty) == 0 {
 		return spec.Errorf("on_empty", `expected at least one entry; "nodata" gives nobody`)
 	}
+	if len(s.OnEmpty) > maxOnEmpty {
+		return spec.Errorf("on_empty", "expected at most %d entries, found %d", maxOnEmpty, len(s.OnEmpty))
+	}
 	for i, word := range s.OnEmpty {
 		if _, ok := ParseFallback(word); !ok {
 			return spec.Errorf(fmt.Sprintf("on_empty[%d]", i),
 				`%q is not known, expected "all", "pool:<pool>", "nodata" or "servfail"`, word)
 		}
+		if slices.Contains(s.OnEmpty[:i], word) {
+			return spec.Errorf(fmt.Sprintf("on_empty[%d]", i), "%q is there twice", word)
+		}
 	}
 	return nil
 }
+
+const maxOnEmpty = 16
 
 func (s *Spec) chain() []Step {
 	if s.Steps != nil {

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
+	"time"
 
 	"meridian/zones"
 )
@@ -38,6 +40,9 @@ type faults struct {
 	byOwner map[string]map[string]bool // of names: by "zone/<zone>/name/<owner>/", the keys
 	waiting map[string]map[string]bool // by what they await, the keys
 	changed bool
+
+	second     time.Time // in which said lines were logged and held were not
+	said, held int
 }
 
 func newFaults(log *slog.Logger) *faults {
@@ -51,6 +56,7 @@ func newFaults(log *slog.Logger) *faults {
 
 // set records a fault, and logs it unless it was there before.
 func (f *faults) set(n *fault) {
+	n.Error, n.Field = clip(n.Error), clip(n.Field)
 	old := f.byKey[n.Key]
 	if old != nil && old.Fault == n.Fault {
 		old.entry, old.part = n.entry, n.part
@@ -68,14 +74,42 @@ func (f *faults) set(n *fault) {
 	if n.Awaits != "" {
 		level, text = slog.LevelInfo, "key pending"
 	}
-	f.log.Log(context.Background(), level, text, "key", n.Key, "revision", n.Revision, "field", n.Field, "error", n.Error, "serving", n.Serving)
+	f.say(level, text, "key", clip(n.Key), "revision", n.Revision, "field", n.Field, "error", n.Error, "serving", n.Serving)
+}
+
+// maxText is how many bytes of a fault's text are kept: a value may be a thousand times as long.
+const maxText = 400
+
+func clip(text string) string {
+	if len(text) <= maxText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxText], "") + "…"
+}
+
+// perSecond is how many lines a second are logged of faults: whoever writes keys does not fill our disk.
+const perSecond = 20
+
+// say logs, unless much was logged within this second already.
+func (f *faults) say(level slog.Level, text string, args ...any) {
+	if now := time.Now(); now.Sub(f.second) >= time.Second {
+		if f.held > 0 {
+			f.log.Warn("more keys changed their state than are logged", "count", f.held)
+		}
+		f.second, f.said, f.held = now, 0, 0
+	}
+	if f.said++; f.said > perSecond {
+		f.held++
+		return
+	}
+	f.log.Log(context.Background(), level, text, args...)
 }
 
 // clear forgets the fault of a key that is good now, or gone.
 func (f *faults) clear(key string) {
 	if f.forget(key) {
 		f.changed = true
-		f.log.Info("key mended", "key", key)
+		f.say(slog.LevelInfo, "key mended", "key", clip(key))
 	}
 }
 

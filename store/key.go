@@ -81,6 +81,8 @@ func parseKey(text string) (key, *spec.Error) {
 		if err = CheckName(k.name); err == nil {
 			err = CheckName(k.child)
 		}
+	case parts[0] == "":
+		return key{}, spec.Errorf("", "keys are written without the prefix and without a leading slash, such as pool/web/policy")
 	default:
 		var like []string
 		for _, f := range forms {

@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -22,9 +21,11 @@ type policyClaim struct {
 
 // verdict is what becomes of a claim.
 type verdict struct {
-	serving *object[policy.Spec] // the claim's policy, or else the last one if it still can be, or nil
-	err     *spec.Error          // why it is not the claim's; nil if it is
-	awaits  string               // what that policy refers to and is not there: the reason of err
+	// The claim's policy, or else the last one if it still can be, or, where it only waits and there is
+	// none, the claim's all the same, without what is missing; or nil.
+	serving *object[policy.Spec]
+	err     *spec.Error // what is wrong with the claim; nil if nothing is
+	awaits  string      // what that policy refers to and is not there: the reason of err
 }
 
 // takePolicies brings the policies up to date, all together: pools refer to each other, and of
@@ -49,10 +50,20 @@ func (b *batch) takePolicies() {
 		v := b.judgePolicy(c)
 		b.pools[c.key.name].policy = v.serving
 		switch {
-		case v.err == nil && !c.stale:
+		case c.stale:
+			if f := b.faults.byKey[c.key.text]; v.serving == nil && f.Serving != 0 {
+				changed := *f
+				changed.Serving = 0
+				b.faults.set(&changed)
+			}
+		case v.err == nil:
 			b.faults.clear(c.key.text)
 		case v.awaits != "":
-			b.await(c.entry, v.err.Field, v.awaits, servingOf(v.serving))
+			serving := servingOf(v.serving)
+			if v.serving == c.policy {
+				serving = 0
+			}
+			b.await(c.entry, v.err.Field, v.awaits, serving)
 		case v.err != nil:
 			b.reject(c.entry, v.err, servingOf(v.serving))
 			b.faults.byKey[c.key.text].entry = c.entry // to be judged again
@@ -99,9 +110,11 @@ func (b *batch) policyClaims(before map[string]*object[policy.Spec]) (claims []p
 		b.wake("pool/" + k.name)
 		take(k, e)
 	}
-	for _, text := range slices.Sorted(maps.Keys(b.faults.byKey)) {
-		f := b.faults.byKey[text]
-		if k, err := parseKey(text); err == nil && k.kind == kindPolicy && !mentioned[text] && f.entry.Value != nil {
+	for text, f := range b.faults.byKey {
+		if !strings.HasSuffix(text, "/policy") || mentioned[text] || f.entry.Value == nil {
+			continue
+		}
+		if k, err := parseKey(text); err == nil && k.kind == kindPolicy {
 			take(k, f.entry)
 		}
 	}
@@ -125,10 +138,13 @@ func (b *batch) judgePolicy(c policyClaim) (v verdict) {
 		v.serving = c.policy
 		return v
 	}
-	if c.last != nil && b.circle(c.key.name, c.last.value) == nil {
+	if c.last != nil && c.last.revision != c.policy.revision && b.circle(c.key.name, c.last.value) == nil {
 		if missing, _ := b.missingReference(c.last, c.last); missing == nil {
 			v.serving = c.last
 		}
+	}
+	if v.awaits != "" && v.serving == nil {
+		v.serving = c.policy
 	}
 	return v
 }
@@ -139,8 +155,10 @@ func (b *batch) missingReference(o, last *object[policy.Spec]) (err *spec.Error,
 	missing := func(field, target string) (*spec.Error, string) {
 		return spec.Errorf(field, "%s is not there yet", target), target
 	}
-	if check := o.value.Check; check != "" && b.checks[check] == nil {
-		return missing("check", "check/"+check)
+	if name := o.value.Check; name != "" {
+		if check := b.checks[name]; check == nil || check.deleted && o != last {
+			return missing("check", "check/"+name)
+		}
 	}
 	for i, name := range o.value.FallbackPools() {
 		served := o == last && b.pools[name] != nil
@@ -151,37 +169,57 @@ func (b *batch) missingReference(o, last *object[policy.Spec]) (err *spec.Error,
 	return nil, ""
 }
 
-// circle says what is wrong where a pool with this policy would fall back to itself.
+// maxFallbackDepth is how many pools may fall back one to the other.
+const maxFallbackDepth = 32
+
+// circle says what is wrong where a pool with this policy would fall back to itself, or through too
+// many others.
 func (b *batch) circle(pool string, s policy.Spec) *spec.Error {
 	for i, name := range s.FallbackPools() {
 		if name == "" {
 			continue
 		}
-		if path := b.pathTo(pool, name, nil); path != nil {
-			return spec.Errorf(fmt.Sprintf("on_empty[%d]", i), "pools must not fall back in a circle: %s → %s",
-				pool, strings.Join(path, " → "))
+		w := walk{registry: b.Registry, target: pool, depth: map[string]int{}}
+		depth := w.from(name)
+		field := fmt.Sprintf("on_empty[%d]", i)
+		switch {
+		case w.circle != nil:
+			return spec.Errorf(field, "pools must not fall back in a circle: %s → %s", pool, strings.Join(w.circle, " → "))
+		case depth >= maxFallbackDepth:
+			return spec.Errorf(field, "pool/%s falls back through %d pools already, expected at most %d in all", name, depth, maxFallbackDepth)
 		}
 	}
 	return nil
 }
 
-// pathTo returns the pools by which from falls back to target, nil if it does not.
-func (r *Registry) pathTo(target, from string, before []string) []string {
-	path := append(slices.Clone(before), from)
-	if from == target {
-		return path
+// walk goes through all pools that one falls back to, each once.
+type walk struct {
+	registry *Registry
+	target   string
+	path     []string
+	depth    map[string]int // of the pools gone through: the longest way down, themselves included
+	circle   []string       // the way to target, if one was found
+}
+
+func (w *walk) from(name string) (depth int) {
+	if depth, been := w.depth[name]; been {
+		return depth
 	}
-	p := r.pools[from]
-	if p == nil || p.policy == nil || slices.Contains(before, from) {
-		return nil
+	w.depth[name] = 1
+	w.path = append(w.path, name)
+	defer func() { w.path = w.path[:len(w.path)-1] }()
+	if name == w.target {
+		w.circle = slices.Clone(w.path)
+		return 1
 	}
-	for _, name := range p.policy.value.FallbackPools() {
-		if name == "" {
-			continue
+	deepest := 0
+	if p := w.registry.pools[name]; p != nil && p.policy != nil {
+		for _, next := range p.policy.value.FallbackPools() {
+			if next != "" && w.circle == nil {
+				deepest = max(deepest, w.from(next))
+			}
 		}
-		if found := r.pathTo(target, name, path); found != nil {
-			return found
-		}
 	}
-	return nil
+	w.depth[name] = 1 + deepest
+	return 1 + deepest
 }

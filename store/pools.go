@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -39,7 +40,6 @@ func (b *batch) takeMember(k key, e Entry) {
 		if old != nil {
 			delete(p.members, k.child)
 			b.dirty[k.name] = true
-			b.wake("room in pool/" + k.name)
 		}
 		return
 	}
@@ -48,12 +48,8 @@ func (b *batch) takeMember(k key, e Entry) {
 		b.reject(e, err, servingOf(old))
 		return
 	}
-	if m.Site != "" && b.sites[m.Site] == nil {
+	if site := b.sites[m.Site]; m.Site != "" && (site == nil || site.deleted && (old == nil || old.value.Site != m.Site)) {
 		b.await(e, "site", "site/"+m.Site, servingOf(old))
-		return
-	}
-	if old == nil && p != nil && len(p.members) >= policy.MaxMembers {
-		b.await(e, "", "room in pool/"+k.name, 0)
 		return
 	}
 	p = b.pool(k.name)
@@ -97,27 +93,58 @@ func (b *batch) compile(p *pool) {
 	for _, word := range written.OnEmpty {
 		f, _ := policy.ParseFallback(word)
 		if f.Kind == policy.FallbackPool {
+			if b.pools[f.Name] == nil {
+				continue // the policy waits for it, and does without meanwhile
+			}
 			f.Pool = b.pools[f.Name].id
 		}
 		onEmpty = append(onEmpty, f)
 	}
 	var members []policy.Member
-	for _, name := range slices.Sorted(maps.Keys(p.members)) {
+	complaints := map[string]string{} // by member
+	for _, name := range p.seated(complaints) {
 		m := p.members[name].value
 		members = append(members, m.Compile(name))
 	}
 	p.compiled = policy.New(p.name, written, onEmpty, members)
-	b.watch(p)
+	b.watch(p, complaints)
 	b.edit.SetPool(p.id, p.compiled)
+	for name := range p.members {
+		if key := "pool/" + p.name + "/member/" + name; complaints[name] != "" {
+			b.standing(key, "", complaints[name])
+		} else {
+			b.mended(key)
+		}
+	}
+}
+
+// seated returns the names of the pool's members, sorted. Of more than a pool may have those written
+// last stay out, on every server alike, with a complaint.
+func (p *pool) seated(complaints map[string]string) []string {
+	names := slices.Sorted(maps.Keys(p.members))
+	if len(names) <= policy.MaxMembers {
+		return names
+	}
+	slices.SortStableFunc(names, func(x, y string) int { return cmp.Compare(p.members[x].revision, p.members[y].revision) })
+	for _, name := range names[policy.MaxMembers:] {
+		complaints[name] = fmt.Sprintf("left out: the pool has %d members already, which is the most", policy.MaxMembers)
+	}
+	names = names[:policy.MaxMembers]
+	slices.Sort(names)
+	return names
 }
 
 // watch has the pool's addresses checked, and gives them the states that are known.
-func (b *batch) watch(p *pool) {
+func (b *batch) watch(p *pool, complaints map[string]string) {
 	if p.policy == nil || p.policy.value.Check == "" {
 		b.targets.set(p.name, nil, nil, nil)
 		return
 	}
 	name := p.policy.value.Check
+	if b.checks[name] == nil { // the policy waits for it: meanwhile nothing is known of the members
+		b.targets.set(p.name, nil, nil, nil)
+		return
+	}
 	check := &b.checks[name].value
 	var list []watched
 	for i := range p.compiled.Members {
@@ -131,10 +158,8 @@ func (b *batch) watch(p *pool) {
 			list = append(list, watched{id, i, j})
 		}
 		// A tcp check has no port of its own to fall back on.
-		if key := "pool/" + p.name + "/member/" + m.Name; check.Port(written.Port) == 0 {
-			b.standing(key, "", fmt.Sprintf("check/%s names no port, so the member has to: until then it counts as down", name))
-		} else {
-			b.mended(key)
+		if check.Port(written.Port) == 0 {
+			complaints[m.Name] = fmt.Sprintf("check/%s names no port, so the member has to: until then it counts as down", name)
 		}
 	}
 	b.targets.set(p.name, p.compiled, check, list)
@@ -143,41 +168,73 @@ func (b *batch) watch(p *pool) {
 // settlePools drops pools that have no keys and to which nothing refers any more. One that goes may
 // have been the last to refer to another.
 func (b *batch) settlePools() {
-	for dropped := true; dropped; {
-		dropped = false
-		for _, name := range slices.Sorted(maps.Keys(b.pools)) {
-			if p := b.pools[name]; p.deleted && b.settlePool(p) {
-				dropped = true
+	var deleted []*pool
+	for _, p := range b.pools {
+		if p.deleted {
+			deleted = append(deleted, p)
+		}
+	}
+	if len(deleted) == 0 {
+		return
+	}
+	slices.SortFunc(deleted, func(x, y *pool) int { return strings.Compare(x.name, y.name) })
+	referrers := map[policy.ID]map[*pool]bool{}
+	for _, p := range b.pools {
+		for _, id := range p.refersTo() {
+			if referrers[id] == nil {
+				referrers[id] = map[*pool]bool{}
+			}
+			referrers[id][p] = true
+		}
+	}
+	for len(deleted) > 0 {
+		p := deleted[0]
+		deleted = deleted[1:]
+		by := b.poolReferrer(p, referrers[p.id])
+		b.dangling("pool/"+p.name+"/policy", by)
+		if by != "" {
+			continue
+		}
+		for _, id := range p.refersTo() {
+			delete(referrers[id], p)
+			if other := b.poolIDs[id]; other != nil && other.deleted {
+				deleted = append(deleted, other)
 			}
 		}
+		b.dropPool(p)
 	}
 }
 
-func (b *batch) settlePool(p *pool) (dropped bool) {
-	by := b.poolReferrer(p)
-	b.dangling("pool/"+p.name+"/policy", by)
-	if by != "" {
-		return false
-	}
+func (b *batch) dropPool(p *pool) {
 	delete(b.pools, p.name)
 	b.poolIDs[p.id] = nil
 	b.edit.SetPool(p.id, nil)
 	b.targets.set(p.name, nil, nil, nil)
-	return true
+}
+
+// refersTo lists the pools that p, as it is served, falls back to.
+func (p *pool) refersTo() (ids []policy.ID) {
+	if p.compiled == nil {
+		return nil
+	}
+	for _, f := range p.compiled.OnEmpty {
+		if f.Kind == policy.FallbackPool {
+			ids = append(ids, f.Pool)
+		}
+	}
+	return ids
 }
 
 // poolReferrer names what is served and refers to p, "" if nothing does.
-func (b *batch) poolReferrer(p *pool) string {
-	for _, name := range slices.Sorted(maps.Keys(b.pools)) {
-		other := b.pools[name]
-		if other.compiled == nil || other == p {
-			continue
+func (b *batch) poolReferrer(p *pool, pools map[*pool]bool) string {
+	first := ""
+	for other := range pools {
+		if first == "" || other.name < first {
+			first = other.name
 		}
-		for _, f := range other.compiled.OnEmpty {
-			if f.Kind == policy.FallbackPool && f.Pool == p.id {
-				return "pool/" + name + "/policy"
-			}
-		}
+	}
+	if first != "" {
+		return "pool/" + first + "/policy"
 	}
 	switch n := b.edit.References(p.id); n {
 	case 0:

@@ -70,13 +70,14 @@ func (r *Registry) Targets() []health.Target { return r.targets.list() }
 // batch is one Update on its way into a snapshot.
 type batch struct {
 	*Registry
-	update Update
-	prev   *zones.Snapshot // the last good values of names; never nil
-	edit   *zones.Edit
-	queue  [kindName + 1][]Entry // by kind, in the order in which they are taken
-	keys   map[string]key        // of the queues, names apart: they may be a million
-	taken  map[string]bool       // those of keys that were taken already
-	dirty  map[string]bool       // pools to compile
+	update  Update
+	prev    *zones.Snapshot // the last good values of names; never nil
+	edit    *zones.Edit
+	queue   [kindName + 1][]Entry // by kind, in the order in which they are taken
+	keys    map[string]key        // of the queues, names apart: they may be a million
+	taken   map[string]bool       // those of keys that were taken already
+	dirty   map[string]bool       // pools to compile
+	changed map[string]bool       // keys of sites and checks that were taken
 }
 
 // Apply takes an update in and returns the snapshot that follows from it. Keys that are wrong
@@ -105,7 +106,7 @@ func (r *Registry) Apply(u Update) *zones.Snapshot {
 }
 
 func (r *Registry) begin(u Update) *batch {
-	b := &batch{Registry: r, update: u, prev: r.snapshot, keys: map[string]key{}, taken: map[string]bool{}, dirty: map[string]bool{}}
+	b := &batch{Registry: r, update: u, prev: r.snapshot, keys: map[string]key{}, taken: map[string]bool{}, dirty: map[string]bool{}, changed: map[string]bool{}}
 	if b.prev == nil {
 		b.prev = zones.New()
 	}
@@ -232,20 +233,10 @@ func (b *batch) take(k key, e Entry) {
 	switch k.kind {
 	case kindSite:
 		takeObject(b, b.sites, k, e)
-		for name, p := range b.pools {
-			for _, m := range p.members {
-				if m.value.Site == k.name {
-					b.dirty[name] = true
-				}
-			}
-		}
+		b.changed[k.text] = true
 	case kindCheck:
 		takeObject(b, b.checks, k, e)
-		for name, p := range b.pools {
-			if p.policy != nil && p.policy.value.Check == k.name {
-				b.dirty[name] = true
-			}
-		}
+		b.changed[k.text] = true
 	case kindMember:
 		b.takeMember(k, e)
 	case kindSOA:
@@ -268,8 +259,9 @@ func takeObject[T any](b *batch, objects map[string]*object[T], k key, e Entry) 
 		n := &object[T]{revision: e.Revision}
 		if err := decode(e.Value, &n.value); err != nil {
 			b.reject(e, err, servingOf(old))
-			if old != nil {
+			if old != nil && old.deleted {
 				old.deleted = false // the key is back: its last good value is this one's too
+				b.wake(k.text)
 			}
 			return
 		}
@@ -312,46 +304,76 @@ func (b *batch) mended(text string) {
 
 // finish compiles what changed and settles what was deleted.
 func (b *batch) finish() {
+	b.markUsers()
 	for _, name := range slices.Sorted(maps.Keys(b.dirty)) {
 		b.compile(b.pools[name])
 	}
 	b.settlePools()
-	settle(b, b.sites, "site/", b.siteReferrer)
-	settle(b, b.checks, "check/", b.checkReferrer)
+	settle(b, b.sites, "site/", (*pool).sites)
+	settle(b, b.checks, "check/", (*pool).checks)
 	b.settleZones()
 }
 
-// settle drops deleted objects to which nothing refers any more.
-func settle[T any](b *batch, objects map[string]*object[T], prefix string, referrer func(string) string) {
-	for name, o := range objects {
-		if !o.deleted {
-			continue
+// markUsers marks the pools that refer to a site or a check that changed.
+func (b *batch) markUsers() {
+	if len(b.changed) == 0 {
+		return
+	}
+	for name, p := range b.pools {
+		for _, users := range []func(*pool) map[string]string{(*pool).sites, (*pool).checks} {
+			for key := range users(p) {
+				if b.changed[key] {
+					b.dirty[name] = true
+				}
+			}
 		}
-		by := referrer(name)
+	}
+}
+
+// sites returns the keys of the sites that the pool's members stand at, each with a key that says so.
+func (p *pool) sites() map[string]string {
+	used := map[string]string{}
+	for name, m := range p.members {
+		key, by := "site/"+m.value.Site, "pool/"+p.name+"/member/"+name
+		if m.value.Site != "" && (used[key] == "" || by < used[key]) {
+			used[key] = by
+		}
+	}
+	return used
+}
+
+// checks is sites for the check that watches the pool.
+func (p *pool) checks() map[string]string {
+	if p.policy == nil || p.policy.value.Check == "" {
+		return nil
+	}
+	return map[string]string{"check/" + p.policy.value.Check: "pool/" + p.name + "/policy"}
+}
+
+// settle drops deleted objects to which nothing refers any more. uses tells what a pool refers to.
+func settle[T any](b *batch, objects map[string]*object[T], prefix string, uses func(*pool) map[string]string) {
+	var deleted []string
+	for name, o := range objects {
+		if o.deleted {
+			deleted = append(deleted, name)
+		}
+	}
+	if len(deleted) == 0 {
+		return
+	}
+	referrers := map[string]string{}
+	for _, p := range b.pools {
+		for key, by := range uses(p) {
+			if referrers[key] == "" || by < referrers[key] {
+				referrers[key] = by
+			}
+		}
+	}
+	for _, name := range deleted {
+		by := referrers[prefix+name]
 		b.dangling(prefix+name, by)
 		if by == "" {
 			delete(objects, name)
 		}
 	}
-}
-
-func (b *batch) siteReferrer(site string) string {
-	for _, name := range slices.Sorted(maps.Keys(b.pools)) {
-		p := b.pools[name]
-		for _, member := range slices.Sorted(maps.Keys(p.members)) {
-			if p.members[member].value.Site == site {
-				return "pool/" + name + "/member/" + member
-			}
-		}
-	}
-	return ""
-}
-
-func (b *batch) checkReferrer(check string) string {
-	for _, name := range slices.Sorted(maps.Keys(b.pools)) {
-		if p := b.pools[name]; p.policy != nil && p.policy.value.Check == check {
-			return "pool/" + name + "/policy"
-		}
-	}
-	return ""
 }

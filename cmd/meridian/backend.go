@@ -17,13 +17,15 @@ func backendCommand() *cobra.Command {
 		Short:   "A small HTTP server to balance, for trying things out",
 		Example: "  meridian backend fra1 127.0.0.11:8080",
 		Args:    cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(_ *cobra.Command, args []string) error {
+			ctx, stop := untilSignal()
+			defer stop()
 			mux := http.NewServeMux()
 			mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 			mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "hello from", args[0]) })
 			s := &http.Server{Addr: args[1], Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 			go func() {
-				<-cmd.Context().Done()
+				<-ctx.Done()
 				grace, cancel := context.WithTimeout(context.Background(), time.Second)
 				defer cancel()
 				s.Shutdown(grace)

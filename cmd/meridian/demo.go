@@ -35,8 +35,8 @@ that is empty. Options are those of serve.`,
 			if err != nil {
 				return err
 			}
-			ctx, cancel := context.WithCancel(cmd.Context())
-			defer cancel()
+			ctx, stop := untilSignal()
+			defer stop()
 			for _, b := range backends {
 				if err := startBackend(ctx, b[0], b[1]); err != nil {
 					return err

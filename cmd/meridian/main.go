@@ -20,15 +20,20 @@ import (
 var version = "unknown"
 
 func main() {
-	// A second signal ends the process at once: stop is called when the first one comes.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
-	if err := rootCommand().ExecuteContext(ctx); err != nil {
+	if err := rootCommand().Execute(); err != nil {
 		if !errors.Is(err, errSaid) {
 			fmt.Fprintln(os.Stderr, "meridian:", err)
 		}
 		os.Exit(1)
 	}
+}
+
+// untilSignal is the context of a command that runs until it is told to stop. A second signal ends
+// the process at once.
+func untilSignal() (ctx context.Context, stop context.CancelFunc) {
+	ctx, stop = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
 }
 
 // errSaid ends a command that has printed what is wrong.

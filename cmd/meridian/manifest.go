@@ -73,7 +73,7 @@ func applyCommand() *cobra.Command {
 All of it is checked first, together with what the registry holds; one wrong key, and nothing is put.
 Up to 128 changed keys go in as one transaction, which fails if somebody else changed one of them
 meanwhile. More go in as several, in an order in which nothing refers to what is not there yet.`,
-		Example: "  meridian apply change.json\n  meridian apply --prune pool/shop. shop.json",
+		Example: "  meridian apply change.json\n  meridian apply --prune pool/shop/ shop.json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := loadConfig(cmd.Flags(), os.Environ())

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -38,7 +40,9 @@ in this order:
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), cfg, newLog(cfg.Log), nil)
+			ctx, stop := untilSignal()
+			defer stop()
+			return serve(ctx, cfg, newLog(cfg.Log), nil)
 		},
 	}
 	addServeFlags(c.Flags())
@@ -151,12 +155,21 @@ func startRegistry(ctx context.Context, cfg Config, log *slog.Logger) (registry 
 	return registry, cfg.Etcd.Endpoints, func() { registry.Close(); stopOwn() }, nil
 }
 
-// maxFaults is how many faults a server writes into the registry; the rest is counted alone.
-const maxFaults = 1000
+const (
+	maxFaults   = 1000 // that a server writes into the registry, the newest; the rest is counted alone
+	maxFaultKey = 1000 // bytes: a longer key is nobody's who could be helped
+)
 
 func faultKeys(list []store.Fault) map[string]string {
+	slices.SortStableFunc(list, func(x, y store.Fault) int { return cmp.Compare(y.Revision, x.Revision) })
 	keys := map[string]string{}
-	for _, f := range list[:min(len(list), maxFaults)] {
+	for _, f := range list {
+		if len(keys) == maxFaults {
+			break
+		}
+		if len(f.Key) > maxFaultKey {
+			continue
+		}
 		value, err := json.Marshal(f)
 		if err != nil {
 			value = fmt.Appendf(nil, `{"error":%q}`, f.Error)

@@ -247,11 +247,15 @@ func (r *Runner) count(ctx context.Context, t *target, err error) (event func())
 	}
 
 	after := t.counter.State
+	// Why a target is not up may change while it stays so: explain tells the last reason.
+	if changed || after != health.Up && reason != "" && reason != t.said {
+		t.said = reason
+		r.reports[t.TargetID] = health.Report{TargetID: t.TargetID, State: after, Reason: reason}
+		signal(r.changed)
+	}
 	if changed {
 		r.stats.Targets[before]--
 		r.stats.Targets[after]++
-		r.reports[t.TargetID] = health.Report{TargetID: t.TargetID, State: after, Reason: reason}
-		signal(r.changed)
 		event = func() {
 			r.log.Info("check changed state", "check", t.Check, "addr", t.Addr, "state", after.String(), "reason", reason)
 		}

@@ -172,7 +172,7 @@ func TestNewTargetSettlesFast(t *testing.T) {
 				start := time.Now()
 				r.Set(targets(tcpCheck(test.interval, 0), a))
 				sleep(2*test.gap - 1)
-				wantReports(t, r)
+				wantReports(t, r, health.Report{TargetID: a, Reason: "connection refused"})
 				sleep(joinPace + 1)
 				wantReports(t, r, health.Report{TargetID: a, State: health.Down, Reason: "connection refused"})
 				looks := backend.looks(a)
@@ -359,7 +359,9 @@ func TestReportsTransitionsOnly(t *testing.T) {
 		<-r.Changed()
 		wantReports(t, r, health.Report{TargetID: a, State: health.Down, Reason: "connection refused"})
 		backend.answers(a, takes(time.Millisecond, errors.New("status 503, expected 200")))
-		sleep(10 * time.Second) // another reason for the same state is no transition
+		sleep(10 * time.Second) // another reason for the same state is told, once, and not logged
+		wantReports(t, r, health.Report{TargetID: a, State: health.Down, Reason: "status 503, expected 200"})
+		sleep(10 * time.Second)
 		wantReports(t, r)
 
 		// What is not taken is the latest only.

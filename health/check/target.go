@@ -38,6 +38,7 @@ type target struct {
 	index   int                // in the queue
 	cancel  context.CancelFunc // of the look in flight
 	idle    *conn              // kept from the last look for the next
+	said    string             // the reason of the last report
 }
 
 func (t *target) interval() time.Duration { return time.Duration(t.Spec.Interval) }

@@ -41,6 +41,10 @@ const (
 	// the last three hours. etcd looks every five minutes.
 	keepRevisions = "100000"
 
+	// How many writes etcd keeps in memory until it has written a snapshot; by default 10,000, of up to
+	// 1.5 MB each, for followers to catch up. A lone member has none.
+	keepWrites = 200
+
 	// How long clients may finish what they asked for when the server closes.
 	graceful = 250 * time.Millisecond
 
@@ -167,6 +171,7 @@ func (s *Server) config(cfg Config, addr netip.AddrPort) *embed.Config {
 	c.TickMs, c.ElectionMs = tickMs, electionMs
 	c.AutoCompactionMode, c.AutoCompactionRetention = embed.CompactorModeRevision, keepRevisions
 	c.QuotaBackendBytes = quota
+	c.SnapshotCount, c.SnapshotCatchUpEntries = keepWrites, 1
 	c.EnableGRPCGateway = false
 	c.ServiceRegister = s.grpc.Store
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zaplog.New(cfg.Log, s.level,

@@ -172,7 +172,7 @@ func naiveResolve(zones []naiveZone, name string, typ uint16) (a naiveAnswer) {
 		}
 		if redirected != "" {
 			name = redirected
-			if been[name] || hop == 15 {
+			if been[name] || hop == 15 || typ == dns.TypeCNAME {
 				return a
 			}
 			continue

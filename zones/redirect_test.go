@@ -74,11 +74,10 @@ nodata aa
 old.example.com. 600 DNAME new.example.com.
 below.old.example.com. 600 CNAME below.new.example.com.
 authority example.com. 30 SOA`},
-		{"6672 §3.1 a CNAME asked for itself", "www.old.example.com", dns.TypeCNAME, `
-nodata aa
+		{"6672 §3.1 a CNAME asked for itself is not followed", "www.old.example.com", dns.TypeCNAME, `
+found aa
 old.example.com. 600 DNAME new.example.com.
-www.old.example.com. 600 CNAME www.new.example.com.
-authority example.com. 30 SOA`},
+www.old.example.com. 600 CNAME www.new.example.com.`},
 		{"6672 §3.2 to another server's zone", "www.far.example.com", dns.TypeA, `
 found aa
 far.example.com. 300 DNAME example.net.

@@ -200,6 +200,9 @@ func (l *lookup) redirect(at record) (target []byte) {
 	l.a.Sets = append(l.a.Sets, RRset{
 		Section: AnswerSection, Hop: uint8(l.hop), Type: dns.TypeCNAME, Count: 1, TTL: dname.TTL, Data: data,
 	})
+	if l.q.Type == dns.TypeCNAME {
+		return nil // it is what was asked for
+	}
 	return data[2:]
 }
 

@@ -15,35 +15,32 @@ const (
 	maxTCP = 65535 // RFC 1035 §4.2.2
 )
 
-const optSize = 11 // bytes of an OPT record without options
-
 // encode writes the reply over the query in buf: its id and question stay where they are, with the
 // case the client chose. It returns the reply's size.
 func (w *worker) encode(buf []byte, r *response) int {
 	in := &w.in
 	limit := w.limit()
-	room := limit
-	if in.edns {
-		w.count.edns.Add(1)
-		room -= optSize
-		if in.subnetSize > 0 {
-			w.count.subnet.Add(1)
-			room -= 4 + in.subnetSize
-		}
-	}
 
 	var flags byte
 	if r.aa {
 		flags = flagAA
 	}
-	at, counts, fits := w.sections(buf, room, r.sets)
+	at, counts, fits := w.sections(buf, limit-w.optSize(), r.sets)
 	if !fits { // RFC 2181 §9: the client drops what came with TC, so nothing comes
 		at, counts = in.end, [3]uint16{}
 		flags |= flagTC
 		w.count.truncated.Add(1)
 	}
 	if in.edns {
+		w.count.edns.Add(1)
+		if in.subnetSize > 0 {
+			w.count.subnet.Add(1)
+		}
 		at = w.opt(buf, at, limit, r)
+		counts[zones.AdditionalSection]++
+	}
+	if r.result == NotAuth && at+in.tsigSize <= limit { // without room for it, the code has to do
+		at += copy(buf[at:], in.tsigError[:in.tsigSize])
 		counts[zones.AdditionalSection]++
 	}
 
@@ -64,7 +61,7 @@ func (w *worker) encode(buf []byte, r *response) int {
 // limit is the size of the largest reply.
 func (w *worker) limit() int {
 	switch {
-	case w.stream:
+	case w.in.stream:
 		return maxTCP
 	case w.in.edns:
 		return min(max(int(w.in.size), minUDP), maxUDP)
@@ -122,7 +119,7 @@ func (w *worker) rrset(buf []byte, at, room int, s *zones.RRset) (end int, n uin
 			return 0, 0
 		}
 		binary.BigEndian.PutUint16(buf[at:], s.Type)
-		binary.BigEndian.PutUint16(buf[at+2:], dns.ClassINET)
+		binary.BigEndian.PutUint16(buf[at+2:], w.in.class)
 		binary.BigEndian.PutUint32(buf[at+4:], s.TTL)
 		copy(buf[at+8:], data[:size])
 		if s.Type == dns.TypeCNAME && s.Section == zones.AnswerSection {
@@ -141,40 +138,4 @@ func wireName(b []byte) []byte {
 		at += 1 + int(b[at])
 	}
 	return b[:at+1]
-}
-
-// opt writes the OPT record of a reply (RFC 6891 §6.1.3) at buf[at:] and returns where it ends.
-// There is room for it without an extended error, which comes along if it fits (RFC 8914 §3).
-func (w *worker) opt(buf []byte, at, limit int, r *response) int {
-	in := &w.in
-	buf[at] = 0 // the root
-	binary.BigEndian.PutUint16(buf[at+1:], dns.TypeOPT)
-	binary.BigEndian.PutUint16(buf[at+3:], maxUDP)
-	buf[at+5] = byte(r.result.Rcode() >> 4)
-	buf[at+6] = 0 // version
-	buf[at+7], buf[at+8] = 0, 0
-	if in.do {
-		buf[at+7] = 0x80
-	}
-	start := at + optSize
-	end := start
-	if in.subnetSize > 0 { // RFC 7871 §7.2.1; scope 0: no answer depends on the client yet
-		end = option(buf, end, dns.EDNS0SUBNET, in.subnetSize)
-		copy(buf[end-in.subnetSize:], in.subnet[:in.subnetSize])
-	}
-	if r.err != nil && end+6+len(r.err.Text) <= limit {
-		end = option(buf, end, dns.EDNS0EDE, 2+len(r.err.Text))
-		content := buf[end-2-len(r.err.Text) : end]
-		binary.BigEndian.PutUint16(content, r.err.Code)
-		copy(content[2:], r.err.Text)
-	}
-	binary.BigEndian.PutUint16(buf[at+9:], uint16(end-start))
-	return end
-}
-
-// option writes the header of an option with content of size bytes and returns where that ends.
-func option(buf []byte, at int, code uint16, size int) int {
-	binary.BigEndian.PutUint16(buf[at:], code)
-	binary.BigEndian.PutUint16(buf[at+2:], uint16(size))
-	return at + 4 + size
 }

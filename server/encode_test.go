@@ -137,6 +137,8 @@ func TestFit(t *testing.T) {
 		{"OPT and subnet take their part", opt(512, subnet(1, 8, 0, 10)), response{sets: []zones.RRset{answer(29)}}, "NOERROR tc 1/0/0/1 opt 1232 8=10.0.0.0/8/0"},
 		{"just fits with a subnet", opt(512, subnet(1, 8, 0, 10)), response{sets: []zones.RRset{answer(28)}}, "NOERROR 1/28/0/1 opt 1232 8=10.0.0.0/8/0"},
 		{"a longer subnet takes more", opt(512, subnet(2, 128, 0, make([]byte, 16)...)), response{sets: []zones.RRset{answer(28)}}, "NOERROR tc 1/0/0/1 opt 1232 8=[::]/128/0"},
+		{"an NSID takes its part", opt(512, edns(dns.EDNS0NSID)), response{sets: []zones.RRset{answer(28)}}, "NOERROR 1/28/0/1 opt 1232 3=66726131"},
+		{"and no more can come", opt(512, edns(dns.EDNS0NSID)), response{sets: []zones.RRset{answer(29)}}, "NOERROR tc 1/0/0/1 opt 1232 3=66726131"},
 		{"an extended error goes first (RFC 8914 §3)", opt(512), response{sets: []zones.RRset{answer(28)}, err: long}, "NOERROR 1/28/0/1 opt 1232"},
 		{"an extended error fits", opt(512), response{sets: []zones.RRset{answer(25)}, err: long}, fmt.Sprintf("NOERROR 1/25/0/1 opt 1232 error 0 %q", long.Text)},
 	} {

@@ -51,7 +51,7 @@ func (s *Server) listen(addr string) error {
 		if err == nil {
 			s.tcp.listeners = append(s.tcp.listeners, l)
 			for _, c := range conns {
-				s.udp = append(s.udp, newUDPSocket(c, s.cfg.Log, s.view))
+				s.udp = append(s.udp, &udpSocket{c, s.cfg.Log, newWorker(s.view, s.self, new(counters), false)})
 			}
 			return nil
 		}

@@ -29,18 +29,14 @@ func count(msg []byte, at int) int { return int(binary.BigEndian.Uint16(msg[at:]
 
 // message is what is known of a query beside the name and the type asked for.
 type message struct {
+	stream bool   // it came over TCP
 	end    int    // of the question; that of the header if no question could be read
 	class  uint16 // of the question
-	signed bool   // a TSIG ends it
+	optRecord
 
-	// Of the OPT record (RFC 6891 §6.1).
-	edns    bool // there is one
-	version uint8
-	do      bool   // RFC 3225
-	size    uint16 // of the largest reply over UDP, as offered
-
-	subnetSize int // of subnet; 0: none
-	subnet     [maxSubnet]byte
+	subnet    [maxSubnet]byte // content of the client subnet option: subnetSize bytes
+	tsigError [maxTSIG]byte   // the TSIG of an error reply: tsigSize bytes
+	tsigSize  int             // 0: the message is not signed
 }
 
 // parse reads a message of at least headerSize bytes into m and q and says whether it is well
@@ -50,8 +46,7 @@ type message struct {
 // §3), and nothing after its last record: whatever comes with either is garbled, or a try to show
 // different parsers different messages.
 func (m *message) parse(msg []byte, q *zones.Query) bool {
-	m.end, m.signed = headerSize, false
-	m.edns, m.version, m.do, m.subnetSize = false, 0, false, 0
+	m.end, m.tsigSize, m.optRecord = headerSize, 0, optRecord{}
 	end, ok := m.question(msg, q)
 	if !ok {
 		return false
@@ -109,7 +104,9 @@ func (m *message) records(msg []byte, at int) (end int, ok bool) {
 			if i != total-1 { // RFC 8945 §5.2
 				return 0, false
 			}
-			m.signed = true
+			if m.tsigSize, ok = badKey(m.tsigError[:0], msg, owner, msg[rdata:end]); !ok {
+				return 0, false
+			}
 		}
 		at = end
 	}
@@ -131,50 +128,4 @@ func skipName(msg []byte, at int) (end int, ok bool) {
 		}
 	}
 	return 0, false
-}
-
-// options reads those of an OPT record; unknown ones are ignored (RFC 6891 §6.1.2).
-func (m *message) options(b []byte) bool {
-	for len(b) > 0 {
-		if len(b) < 4 {
-			return false
-		}
-		code, end := binary.BigEndian.Uint16(b), 4+count(b, 2)
-		if end > len(b) {
-			return false
-		}
-		if code == dns.EDNS0SUBNET {
-			if m.subnetSize > 0 || !validSubnet(b[4:end]) { // of two nobody knows which is meant
-				return false
-			}
-			m.subnetSize = copy(m.subnet[:], b[4:end])
-		}
-		b = b[end:]
-	}
-	return true
-}
-
-const maxSubnet = 4 + 16 // bytes of a client subnet option's content
-
-// validSubnet says whether b is a client subnet as a query may have it (RFC 7871 §6): uint16
-// family, uint8 source prefix length, uint8 scope prefix length, which is 0, and as much of the
-// address as the source prefix takes, the bits beyond it 0.
-func validSubnet(b []byte) bool {
-	if len(b) < 4 {
-		return false
-	}
-	var longest int
-	switch binary.BigEndian.Uint16(b) {
-	case 1:
-		longest = 32
-	case 2:
-		longest = 128
-	default: // an unknown family MUST be rejected (§7.2.1)
-		return false
-	}
-	bits, scope, addr := int(b[2]), b[3], b[4:]
-	if bits > longest || scope != 0 || len(addr) != (bits+7)/8 {
-		return false
-	}
-	return bits%8 == 0 || addr[len(addr)-1]<<(bits%8) == 0
 }

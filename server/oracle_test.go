@@ -1,11 +1,7 @@
 package server
 
 import (
-	"bytes"
-	"math/rand/v2"
 	"slices"
-	"strings"
-	"testing"
 
 	"github.com/miekg/dns"
 )
@@ -159,97 +155,4 @@ func (o oracle) reply(q *dns.Msg) *dns.Msg {
 		name = dns.CanonicalName(cname[0].(*dns.CNAME).Target)
 	}
 	return m
-}
-
-// text spells what two replies must have in common. Names that are compressed into the question
-// have its case.
-func text(m *dns.Msg) string {
-	m = m.Copy()
-	for _, section := range [][]dns.RR{m.Answer, m.Ns, m.Extra} {
-		for _, rr := range section {
-			rr.Header().Name = strings.ToLower(rr.Header().Name)
-			rr.Header().Rdlength = 0
-		}
-	}
-	m.Compress = false
-	return m.String()
-}
-
-// TestOracle asks random questions of the wire path and of the oracle.
-func TestOracle(t *testing.T) {
-	o := newOracle(content)
-	random := rand.New(rand.NewPCG(1, 2))
-	pick := func(list ...string) string { return list[random.IntN(len(list))] }
-	var names []string
-	for _, rr := range content {
-		for name := dns.CanonicalName(rr.Header().Name); name != "."; name = parent(name) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	names = append(slices.Compact(names), ".", "example.org.", "www.example.org.")
-	types := []uint16{dns.TypeA, dns.TypeA, dns.TypeA, dns.TypeAAAA, dns.TypeTXT, dns.TypeMX, dns.TypeNS, dns.TypeSOA,
-		dns.TypeCNAME, dns.TypeSRV, dns.TypeHTTPS, dns.TypeANY, dns.TypeNone, 666, 65535}
-
-	udp, tcp := testWorker(false), testWorker(true)
-	results := map[string]int{}
-	for range 10000 {
-		name := names[random.IntN(len(names))]
-		if prefix := pick("", "", "", "x.", "*.", "a.b.", "www."); len(prefix)+len(name) < 250 {
-			name = strings.TrimSuffix(prefix+name, "..")
-		}
-		if !strings.HasSuffix(name, ".") {
-			name += "."
-		}
-		name = strings.Map(func(r rune) rune {
-			if random.IntN(4) == 0 {
-				return []rune(strings.ToUpper(string(r)))[0]
-			}
-			return r
-		}, name)
-		q := new(dns.Msg).SetQuestion(name, types[random.IntN(len(types))])
-		q.Id = uint16(random.Uint32())
-		q.RecursionDesired, q.CheckingDisabled = random.IntN(2) == 0, random.IntN(2) == 0
-		limit := minUDP
-		if random.IntN(2) == 0 {
-			offered := []uint16{0, 512, 700, 1232, 4096, 65535}[random.IntN(6)]
-			limit = min(max(int(offered), minUDP), maxUDP)
-			q.SetEdns0(offered, random.IntN(2) == 0)
-		}
-		msg := must(q.Pack())
-
-		whole := new(dns.Msg)
-		wire := ask(tcp, msg)
-		if err := whole.Unpack(wire); err != nil {
-			t.Fatalf("reply over TCP to\n%v\ndoes not unpack: %v", q, err)
-		}
-		if opt := whole.IsEdns0(); (opt != nil) != (q.IsEdns0() != nil) ||
-			opt != nil && (opt.Do() != q.IsEdns0().Do() || opt.Version() != 0 || opt.UDPSize() != maxUDP) {
-			t.Fatalf("query\n%v\nhas the OPT record\n%v", q, opt)
-		}
-		results[dns.RcodeToString[whole.Rcode]]++
-		whole.Extra = slices.DeleteFunc(whole.Extra, func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeOPT })
-		if got, want := text(whole), text(o.reply(q)); got != want {
-			t.Fatalf("reply\n%s\nthe oracle says\n%s", got, want)
-		}
-
-		short := ask(udp, msg)
-		switch truncated := short[2]&flagTC != 0; {
-		case len(short) > limit:
-			t.Fatalf("a reply of %d bytes where %d are allowed to\n%v", len(short), limit, q)
-		case !truncated && !bytes.Equal(short, wire):
-			t.Fatalf("UDP and TCP differ for\n%v", q)
-		case truncated:
-			results["TC"]++
-			m := new(dns.Msg)
-			if err := m.Unpack(short); err != nil || len(m.Answer)+len(m.Ns) > 0 || len(wire) <= limit {
-				t.Fatalf("truncated at %d, %d bytes over TCP, error %v:\n%v", limit, len(wire), err, m)
-			}
-		}
-	}
-	for _, r := range []string{"NOERROR", "NXDOMAIN", "REFUSED", "TC"} {
-		if results[r] < 50 {
-			t.Errorf("only %d questions of 10000 ended as %s", results[r], r)
-		}
-	}
 }

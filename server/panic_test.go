@@ -14,7 +14,7 @@ import (
 func TestPanic(t *testing.T) {
 	var log strings.Builder
 	logger := slog.New(slog.NewTextHandler(&log, nil))
-	w := newWorker(new(atomic.Pointer[zones.Snapshot]), new(counters), false)
+	w := newWorker(new(atomic.Pointer[zones.Snapshot]), testSelf, new(counters), false)
 	w.random = nil // the fault: to draw a number panics
 	w.view.Store(zones.New())
 	query := []byte("\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03www\x07example\x00\x00\x01\x00\x01")

@@ -17,9 +17,10 @@ import (
 // worker answers messages, one at a time. It belongs to one goroutine.
 type worker struct {
 	view   *atomic.Pointer[zones.Snapshot]
+	self   *identity
 	random *rand.ChaCha8
 	count  *counters
-	stream bool // TCP: replies may be of any size
+	idle   uint16 // how long the client may keep the connection idle, in units of 100 ms (RFC 7828 §3.1)
 
 	in     message
 	query  zones.Query
@@ -28,10 +29,14 @@ type worker struct {
 	names  []int     // where the encoded message holds the names of each hop; see zones.RRset
 }
 
-func newWorker(view *atomic.Pointer[zones.Snapshot], count *counters, stream bool) *worker {
+// newWorker makes a worker for messages over UDP, or else for those of streams.
+func newWorker(view *atomic.Pointer[zones.Snapshot], self *identity, count *counters, stream bool) *worker {
 	var seed [32]byte
 	crypto.Read(seed[:])
-	return &worker{view: view, random: rand.NewChaCha8(seed), count: count, stream: stream}
+	return &worker{
+		view: view, self: self, random: rand.NewChaCha8(seed), count: count,
+		in: message{stream: stream},
+	}
 }
 
 // replyOrDrop is reply, but that a fault of ours costs the one message that meets it, not the server.
@@ -82,13 +87,14 @@ func (w *worker) reply(buf []byte, n int, client netip.Addr) int {
 		r.result = FormErr
 	case w.in.version != 0:
 		r.result = BadVers // RFC 6891 §6.1.3
-	case w.in.signed:
-		// RFC 8945 §5.2.1. No key is known yet; an unsigned answer would be taken for a forged one.
-		r.result = NotAuth
-	case w.in.class != dns.ClassINET:
-		r.result, r.err = NotServed, errNotSupported // CHAOS has its place here
-	default:
+	case w.in.tsigSize > 0:
+		r.result = NotAuth // RFC 8945 §5.2.1: no key is known yet
+	case w.in.class == dns.ClassINET:
 		r = w.ask(client)
+	case w.in.class == dns.ClassCHAOS:
+		r = w.self.answer(&w.query)
+	default:
+		r.result, r.err = NotServed, errNotSupported
 	}
 	return w.encode(buf, &r)
 }

@@ -85,13 +85,16 @@ func withOPT(owner string, record []byte) []byte {
 	return join(header(0, 1, 0, 0, 1), question(owner, dns.TypeA, dns.ClassINET), record)
 }
 
-func tsig() []byte {
-	rdata := join(name("hmac-sha256"), make([]byte, 6), []byte{1, 44, 0, 32}, make([]byte, 32), []byte{0x12, 0x34, 0, 0, 0, 0})
-	return rr(name("key"), dns.TypeTSIG, dns.ClassANY, 0, rdata)
+// tsig is a TSIG record by a key of that name, at a time of 0x6b03a74b seconds.
+func tsig(key string) []byte {
+	rdata := join(name("hmac-sha256"), []byte{0, 0, 0x6b, 3, 0xa7, 0x4b, 1, 44, 0, 32}, make([]byte, 32), []byte{0x12, 0x34, 0, 0, 0, 0})
+	return rr(name(key), dns.TypeTSIG, dns.ClassANY, 0, rdata)
 }
 
+var longName = strings.Repeat(strings.Repeat("a", 63)+".", 3) + strings.Repeat("b", 49) + ".example.com" // 255 bytes on the wire
+
 // shape spells what a reply says: response code, flags but for QR, the counts of the sections,
-// and what the OPT record has.
+// and what the OPT and TSIG records have.
 func shape(reply []byte) string {
 	if reply == nil {
 		return "silence"
@@ -136,6 +139,9 @@ func shape(reply []byte) string {
 				fmt.Fprintf(&b, " %d=%s", option.Option(), option)
 			}
 		}
+	}
+	if t := m.IsTsig(); t != nil {
+		fmt.Fprintf(&b, " tsig %s %s", t.Hdr.Name, dns.RcodeToString[int(t.Error)])
 	}
 	return b.String()
 }
@@ -191,7 +197,7 @@ var wireTests = []struct {
 	{"label type 10", "1035 §4.1.4", join(header(0, 1, 0, 0, 0), questionOf([]byte{0x80, 1, 0}, 1, 1)), "FORMERR 0/0/0/0"},
 	{"name of 257 bytes", "1035 §2.3.4", plain(strings.Repeat(strings.Repeat("a", 63)+".", 4)), "FORMERR 0/0/0/0"},
 	{"name of 256 bytes", "1035 §2.3.4", plain(strings.Repeat(strings.Repeat("a", 63)+".", 3) + strings.Repeat("b", 50) + ".example.com"), "FORMERR 0/0/0/0"},
-	{"name of 255 bytes", "1035 §2.3.4", plain(strings.Repeat(strings.Repeat("a", 63)+".", 3) + strings.Repeat("b", 49) + ".example.com"), "NXDOMAIN aa 1/0/1/0"},
+	{"name of 255 bytes", "1035 §2.3.4", plain(longName), "NXDOMAIN aa 1/0/1/0"},
 	{"name cut short", "1035 §4.1.2", plain("www.example.com")[:20], "FORMERR 0/0/0/0"},
 	{"class cut short", "1035 §4.1.2", plain("www.example.com")[:32], "FORMERR 0/0/0/0"},
 	{"header alone", "1035 §4.1.2", header(0, 1, 0, 0, 0), "FORMERR 0/0/0/0"},
@@ -214,7 +220,12 @@ var wireTests = []struct {
 	{"MAILB", "1035 §3.2.3", typed("example.com", dns.TypeMAILB), "NOTIMP 1/0/0/0"},
 	{"AXFR", "5936 §4.2", typed("example.com", dns.TypeAXFR), "REFUSED 1/0/0/0"},
 	{"IXFR", "1995 §3", join(header(0, 1, 0, 1, 0), question("example.com", dns.TypeIXFR, 1), rr([]byte{0xc0, 12}, 6, 1, 0, join(root, root, make([]byte, 20)))), "REFUSED 1/0/0/0"},
-	{"class CH", "4892", join(header(0, 1, 0, 0, 0), question("version.bind", 16, 3)), "REFUSED 1/0/0/0"},
+	{"CHAOS, the server's name", "4892 §3", join(header(0, 1, 0, 0, 0), question("iD.SErver", 16, 3)), "NOERROR aa 1/1/0/0"},
+	{"CHAOS, another name", "4892 §3", join(header(0, 1, 0, 0, 1), question("authors.bind", 16, 3), opt(512)), "REFUSED 1/0/0/1" + optOut + " error 21 \"\""},
+	{"CHAOS, a name below", "4892 §3", join(header(0, 1, 0, 0, 0), question("x.id.server", 16, 3)), "REFUSED 1/0/0/0"},
+	{"CHAOS, another type", "4892 §3", join(header(0, 1, 0, 0, 0), question("id.server", 1, 3)), "REFUSED 1/0/0/0"},
+	{"CHAOS, ANY", "4892 §3", join(header(0, 1, 0, 0, 0), question("id.server", 255, 3)), "REFUSED 1/0/0/0"},
+	{"a name of CHAOS in class IN", "4892 §3", typed("id.server", 16), "REFUSED 1/0/0/0"},
 	{"class ANY", "1035 §3.2.5", join(header(0, 1, 0, 0, 0), question("www.example.com", 1, 255)), "REFUSED 1/0/0/0"},
 	{"class NONE, with OPT", "8914 §4.22", join(header(0, 1, 0, 0, 1), question("www.example.com", 1, 254), opt(512)), "REFUSED 1/0/0/1" + optOut + " error 21 \"\""},
 	{"type 0", "6895 §3.1", typed("www.example.com", 0), "NOERROR aa 1/0/1/0"},
@@ -225,7 +236,16 @@ var wireTests = []struct {
 	{"OPT", "6891 §6.1.1", withOPT("www.example.com", opt(4096)), "NOERROR aa 1/2/0/1" + optOut},
 	{"DO", "3225 §3", withOPT("www.example.com", optTTL(0x8000)), "NOERROR aa 1/2/0/1" + optOut + " do"},
 	{"unknown flags", "6891 §6.1.4", withOPT("www.example.com", optTTL(0x40ff)), "NOERROR aa 1/2/0/1" + optOut},
-	{"unknown option", "6891 §6.1.2", withOPT("www.example.com", opt(1232, edns(100, 1, 2), edns(3), edns(65001))), "NOERROR aa 1/2/0/1" + optOut},
+	{"unknown option", "6891 §6.1.2", withOPT("www.example.com", opt(1232, edns(100, 1, 2), edns(20), edns(65001))), "NOERROR aa 1/2/0/1" + optOut},
+	{"a hundred unknown options", "8906 §8.2.2", withOPT("www.example.com", opt(1232, bytes.Repeat(edns(65001), 100))), "NOERROR aa 1/2/0/1" + optOut},
+	{"NSID", "5001 §2.2", withOPT("www.example.com", opt(1232, edns(3))), "NOERROR aa 1/2/0/1" + optOut + " 3=66726131"},
+	{"NSID with content", "5001 §2.2: is ignored", withOPT("www.example.com", opt(1232, edns(3, 1, 2))), "NOERROR aa 1/2/0/1" + optOut + " 3=66726131"},
+	{"NSID twice", "5001 §2.2", withOPT("www.example.com", opt(1232, edns(3), edns(3))), "NOERROR aa 1/2/0/1" + optOut + " 3=66726131"},
+	{"NSID, not our zone", "5001 §2.2", withOPT("example.org", opt(1232, edns(3))), "REFUSED 1/0/0/1" + optOut + " 3=66726131 error 20 \"\""},
+	{"NSID with version 1", "6891 §6.1.3", withOPT("www.example.com", optTTL(0x10000, edns(3)...)), "BADVERS 1/0/0/1" + optOut},
+	{"EXPIRE", "7314", withOPT("www.example.com", opt(1232, edns(9))), "NOERROR aa 1/2/0/1" + optOut},
+	{"cookie, not given yet", "6891 §6.1.2", withOPT("www.example.com", opt(1232, edns(10, 1, 2, 3, 4, 5, 6, 7, 8))), "NOERROR aa 1/2/0/1" + optOut},
+	{"padding, not given yet", "6891 §6.1.2", withOPT("www.example.com", opt(1232, edns(12, 0, 0))), "NOERROR aa 1/2/0/1" + optOut},
 	{"version 1", "6891 §6.1.3", withOPT("www.example.com", optTTL(0x10000)), "BADVERS 1/0/0/1" + optOut},
 	{"version 100, DO", "6891 §6.1.3", withOPT("www.example.com", optTTL(0x648000)), "BADVERS 1/0/0/1" + optOut + " do"},
 	{"version 1, options of another form", "6891 §6.1.3", withOPT("www.example.com", optTTL(0x10000, 0xff)), "BADVERS 1/0/0/1" + optOut},
@@ -237,11 +257,15 @@ var wireTests = []struct {
 	{"option without length", "6891 §6.1.2", withOPT("www.example.com", optTTL(0, 0, 3, 0)), "FORMERR 1/0/0/1" + optOut},
 	{"OPT beyond the message", "6891 §6.1.2", withOPT("www.example.com", opt(1232, edns(3, 1, 2))[:14]), "FORMERR 1/0/0/0"},
 	{"keepalive over UDP", "7828 §3.3.1", withOPT("www.example.com", opt(1232, edns(11))), "NOERROR aa 1/2/0/1" + optOut},
+	{"keepalive with a time over UDP", "7828 §3.3.1", withOPT("www.example.com", opt(1232, edns(11, 0, 100))), "NOERROR aa 1/2/0/1" + optOut},
 	{"extended error", "8914", withOPT("example.org", opt(1232)), "REFUSED 1/0/0/1" + optOut + " error 20 \"\""},
-	{"signed", "8945 §5.2.1", withOPT("www.example.com", tsig()), "NOTAUTH 1/0/0/0"},
-	{"signed, with OPT", "8945 §5.2.1", join(header(0, 1, 0, 0, 2), question("www.example.com", 1, 1), opt(1232), tsig()), "NOTAUTH 1/0/0/1" + optOut},
-	{"signature not at the end", "8945 §5.2", join(header(0, 1, 0, 0, 2), question("www.example.com", 1, 1), tsig(), opt(1232)), "FORMERR 1/0/0/0"},
-	{"signed twice", "8945 §5.2", join(header(0, 1, 0, 0, 2), question("www.example.com", 1, 1), tsig(), tsig()), "FORMERR 1/0/0/0"},
+	{"signed", "8945 §5.2.1", withOPT("www.example.com", tsig("key.")), "NOTAUTH 1/0/0/1 tsig key. BADKEY"},
+	{"signed, with OPT", "8945 §5.2.1", join(header(0, 1, 0, 0, 2), question("www.example.com", 1, 1), opt(1232), tsig("key.")), "NOTAUTH 1/0/0/2" + optOut + " tsig key. BADKEY"},
+	{"signed, with a subnet", "8945 §5.2.1", join(header(0, 1, 0, 0, 2), question("www.example.com", 1, 1), opt(1232, subnet(1, 24, 0, 10, 2, 3)), tsig("key.")), "NOTAUTH 1/0/0/2" + optOut + " 8=10.2.3.0/24/0 tsig key. BADKEY"},
+	{"signed, and of version 1", "6891 §6.1.3", join(header(0, 1, 0, 0, 2), question("www.example.com", 1, 1), optTTL(0x10000), tsig("key.")), "BADVERS 1/0/0/1" + optOut},
+	{"signed, no room for the error", "8945 §5.2.1", withOPT(longName, tsig(longName)), "NOTAUTH 1/0/0/0"},
+	{"signature not at the end", "8945 §5.2", join(header(0, 1, 0, 0, 2), question("www.example.com", 1, 1), tsig("key."), opt(1232)), "FORMERR 1/0/0/0"},
+	{"signed twice", "8945 §5.2", join(header(0, 1, 0, 0, 2), question("www.example.com", 1, 1), tsig("key."), tsig("key.")), "FORMERR 1/0/0/0"},
 
 	// Client subnet.
 	{"subnet IPv4", "7871 §7.2.1", withOPT("www.example.com", opt(1232, subnet(1, 24, 0, 10, 2, 3))), "NOERROR aa 1/2/0/1" + optOut + " 8=10.2.3.0/24/0"},
@@ -257,7 +281,8 @@ var wireTests = []struct {
 	{"subnet too short", "7871 §6", withOPT("www.example.com", opt(1232, subnet(1, 24, 0, 1, 2))), "FORMERR 1/0/0/1" + optOut},
 	{"subnet with bits beyond its length", "7871 §6", withOPT("www.example.com", opt(1232, subnet(1, 20, 0, 1, 2, 0x31))), "FORMERR 1/0/0/1" + optOut},
 	{"subnet of family 9", "7871 §7.2.1", withOPT("www.example.com", opt(1232, subnet(9, 8, 0, 1))), "FORMERR 1/0/0/1" + optOut},
-	{"subnet of family 0", "7871 §7.2.1", withOPT("www.example.com", opt(1232, subnet(0, 0, 0))), "FORMERR 1/0/0/1" + optOut},
+	{"subnet of family 0 and no address", "7871 §7.1.2", withOPT("www.example.com", opt(1232, subnet(0, 0, 0))), "NOERROR aa 1/2/0/1" + optOut + " 8=0.0.0.0/0/0"},
+	{"subnet of family 0 and an address", "7871 §7.2.1", withOPT("www.example.com", opt(1232, subnet(0, 8, 0, 10))), "FORMERR 1/0/0/1" + optOut},
 	{"subnet of 3 bytes", "7871 §6", withOPT("www.example.com", opt(1232, edns(8, 0, 1, 24))), "FORMERR 1/0/0/1" + optOut},
 	{"two subnets", "7871 §6", withOPT("www.example.com", opt(1232, subnet(1, 8, 0, 1), subnet(1, 8, 0, 2))), "FORMERR 1/0/0/1 opt 1232 8=1.0.0.0/8/0"},
 
@@ -303,7 +328,7 @@ func TestQuestionComesBack(t *testing.T) {
 }
 
 func TestNotReady(t *testing.T) {
-	w := newWorker(new(atomic.Pointer[zones.Snapshot]), new(counters), false)
+	w := newWorker(new(atomic.Pointer[zones.Snapshot]), testSelf, new(counters), false)
 	want := "REFUSED 1/0/0/1 opt 1232 error 14 \"no configuration has been read yet\""
 	if got := shape(ask(w, withOPT("www.example.com", opt(1232)))); got != want {
 		t.Errorf("reply %s, want %s", got, want)
@@ -361,7 +386,7 @@ func TestStatsOfReplies(t *testing.T) {
 	if got.Truncated != 3 {
 		t.Errorf("%d truncated, want 3", got.Truncated)
 	}
-	if got.Subnet != 8 || got.EDNS <= got.Subnet {
+	if got.Subnet != 10 || got.EDNS <= got.Subnet {
 		t.Errorf("%d with a subnet, %d with EDNS", got.Subnet, got.EDNS)
 	}
 }

@@ -18,15 +18,23 @@ type Config struct {
 	// Listen holds host:port, for UDP and TCP alike. Without host it is every address of both
 	// families; "0.0.0.0" and "[::]" are every address of their own family. Port 0 is a free one.
 	Listen  []string
-	Workers int           // UDP sockets for each of Listen; default 1
-	TCPMax  int           // TCP connections open at once; default 1000. Each may take 70 KB.
+	Workers int // UDP sockets for each of Listen; default 1
+
+	// TCP connections open at once, in all and of one client: an IPv4 address, or the IPv6 addresses
+	// of one /64. Beyond either, the one whose last message is longest ago makes room. Default 1000
+	// and 100. One that waits takes some 5 KB, one in the middle of a reply up to 80 KB more.
+	TCPMax, TCPMaxPerClient int
+
 	TCPIdle time.Duration // how long a TCP connection may take for its next message, or to take a reply; default 10s
+	NSID    string        // who this is, to those who ask (RFC 5001, RFC 4892 id.server); "": not told; up to MaxIdentity bytes
+	Version string        // what this is (RFC 4892 version.bind); as NSID
 	Log     *slog.Logger  // default slog.Default()
 }
 
 // Server answers on all its sockets. Call Listen, then Serve or Close.
 type Server struct {
 	cfg  Config
+	self *identity
 	view *atomic.Pointer[zones.Snapshot]
 	udp  []*udpSocket
 	tcp  *streams
@@ -40,13 +48,17 @@ func New(cfg Config, view *atomic.Pointer[zones.Snapshot]) *Server {
 	if cfg.TCPMax == 0 {
 		cfg.TCPMax = 1000
 	}
+	if cfg.TCPMaxPerClient == 0 {
+		cfg.TCPMaxPerClient = 100
+	}
 	if cfg.TCPIdle == 0 {
 		cfg.TCPIdle = 10 * time.Second
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	return &Server{cfg: cfg, view: view, tcp: newStreams(cfg, view)}
+	self := newIdentity(cfg.NSID, cfg.Version)
+	return &Server{cfg: cfg, self: self, view: view, tcp: newStreams(cfg, self, view)}
 }
 
 // Addrs returns the address that each of Config.Listen is bound to, on UDP and TCP alike.

@@ -62,8 +62,10 @@ type Traffic struct {
 type Stats struct {
 	UDP, TCP Traffic
 	Accepted uint64 // TCP connections
-	Evicted  uint64 // TCP connections closed to make room for new ones
 	Open     int    // TCP connections now
+
+	// TCP connections closed to make room for new ones, of all clients or of the same.
+	Evicted, EvictedOfClient uint64
 }
 
 // counters are those of one worker, which alone adds to them; the workers of TCP share theirs.
@@ -101,7 +103,7 @@ func (s *Server) Stats() Stats {
 		u.worker.count.addTo(&st.UDP)
 	}
 	s.tcp.count.addTo(&st.TCP)
-	st.Accepted, st.Evicted = s.tcp.accepted.Load(), s.tcp.evicted.Load()
-	st.Open = s.tcp.openCount()
+	st.Accepted, st.Open = s.tcp.accepted.Load(), s.tcp.openCount()
+	st.Evicted, st.EvictedOfClient = s.tcp.evicted.Load(), s.tcp.evictedOfClient.Load()
 	return st
 }

@@ -2,11 +2,14 @@ package server
 
 import (
 	"bufio"
+	"container/list"
 	"encoding/binary"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,13 +28,15 @@ type streams struct {
 	sessions  sync.Pool // of *session
 	count     *counters
 	accepted  atomic.Uint64
-	evicted   atomic.Uint64
+
+	evicted, evictedOfClient atomic.Uint64 // to hold TCPMax, and TCPMaxPerClient
 
 	closing atomic.Bool
+	full    atomic.Bool    // as many are open as may be
 	served  sync.WaitGroup // connections
 
 	mu   sync.Mutex
-	open map[*stream]struct{}
+	open openStreams
 }
 
 // session is what it takes to answer one message. Connections that wait for the next have none.
@@ -45,12 +50,17 @@ type stream struct {
 	net.Conn
 	in     *bufio.Reader
 	client netip.Addr
-	asked  atomic.Int64 // when the last message came, or else the connection: Unix nanoseconds
+	placed time.Time // when asked last put it at the end of the lists
+	place            // in streams.open
 }
 
-func newStreams(cfg Config, view *atomic.Pointer[zones.Snapshot]) *streams {
-	t := &streams{cfg: cfg, count: new(counters), open: map[*stream]struct{}{}}
-	t.sessions.New = func() any { return &session{worker: newWorker(view, t.count, true)} }
+// readAhead is how many bytes of a connection are kept of it while it waits for more: hardly a
+// query is longer.
+const readAhead = 512
+
+func newStreams(cfg Config, self *identity, view *atomic.Pointer[zones.Snapshot]) *streams {
+	t := &streams{cfg: cfg, count: new(counters), open: newOpenStreams()}
+	t.sessions.New = func() any { return &session{worker: newWorker(view, self, t.count, true)} }
 	return t
 }
 
@@ -73,42 +83,50 @@ func (t *streams) accept(l *net.TCPListener) error {
 	}
 }
 
-// start serves a new connection. Where there are TCPMax already, the one whose last message is
-// longest ago makes room (RFC 7766 §6.2.3 lets a server close idle ones): else whoever opens that
-// many and keeps silent would shut all others out.
+// start serves a new connection. Where there are TCPMax already, or TCPMaxPerClient of its client,
+// the one whose last message is longest ago makes room (RFC 7766 §6.2.3 lets a server close idle
+// ones): else whoever opens that many and keeps silent would shut all others out, and himself.
 func (t *streams) start(c net.Conn, client netip.Addr) {
-	s := &stream{Conn: c, in: bufio.NewReader(c), client: client}
-	s.asked.Store(time.Now().UnixNano())
-	t.accepted.Add(1)
-
+	s := &stream{Conn: c, in: bufio.NewReaderSize(c, readAhead), client: client}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closing.Load() {
 		c.Close()
 		return
 	}
-	if len(t.open) >= t.cfg.TCPMax {
-		var idlest *stream
-		for o := range t.open {
-			if idlest == nil || o.asked.Load() < idlest.asked.Load() {
-				idlest = o
-			}
-		}
-		delete(t.open, idlest)
-		idlest.Close()
-		t.evicted.Add(1)
+	t.accepted.Add(1)
+	if same := t.open.ofClient(s); same != nil && same.Len() >= t.cfg.TCPMaxPerClient {
+		t.evict(same, &t.evictedOfClient)
 	}
-	t.open[s] = struct{}{}
+	if t.open.all.Len() >= t.cfg.TCPMax {
+		t.evict(&t.open.all, &t.evicted)
+	}
+	t.open.add(s)
+	t.full.Store(t.open.all.Len() >= t.cfg.TCPMax)
 	t.served.Go(func() { t.serve(s) })
+}
+
+// evict closes the first of a list.
+func (t *streams) evict(l *list.List, count *atomic.Uint64) {
+	s := l.Front().Value.(*stream)
+	t.open.remove(s)
+	s.Close()
+	count.Add(1)
 }
 
 func (t *streams) serve(s *stream) {
 	for t.message(s) {
+		if s.in.Buffered() > 0 {
+			// Whoever has more to ask waits for another turn. Else each of many such keeps a core for the
+			// 10 ms that the scheduler gives it, and those who ask over UDP wait for all of them.
+			runtime.Gosched()
+		}
 	}
 	s.Close()
 	t.mu.Lock()
-	delete(t.open, s)
-	t.mu.Unlock()
+	defer t.mu.Unlock()
+	t.open.remove(s)
+	t.full.Store(t.open.all.Len() >= t.cfg.TCPMax)
 }
 
 var past = time.Unix(1, 0)
@@ -125,15 +143,19 @@ func (t *streams) message(s *stream) bool {
 		return false
 	}
 	n := int(binary.BigEndian.Uint16(length))
-	s.in.Discard(2)
-
+	// Room for any message and any reply is lent to those who have sent all of a message, or as
+	// much of it as few messages have: not to those who dribble.
+	if _, err := s.in.Peek(min(2+n, readAhead)); err != nil {
+		return false
+	}
 	ses := t.sessions.Get().(*session)
 	defer t.sessions.Put(ses)
-	if _, err := io.ReadFull(s.in, ses.buf[2:2+n]); err != nil {
+	if _, err := io.ReadFull(s.in, ses.buf[:2+n]); err != nil {
 		return false
 	}
 	now := time.Now()
-	s.asked.Store(now.UnixNano())
+	t.asked(s, now)
+	ses.worker.idle = t.idle()
 	size := ses.worker.replyOrDrop(t.cfg.Log, ses.buf[2:], n, s.client)
 	if size == 0 {
 		return false
@@ -147,6 +169,27 @@ func (t *streams) message(s *stream) bool {
 	return true
 }
 
+// asked notes that s had a message at now. Of many at once, to note the first will do: then the
+// lock is taken rarely.
+func (t *streams) asked(s *stream, now time.Time) {
+	if now.Sub(s.placed) < time.Second {
+		return
+	}
+	s.placed = now
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.open.toBack(s)
+}
+
+// idle is how long clients are told that a connection may be idle, in units of 100 ms: not at all
+// where connections are closed to make room for others, or the server ends (RFC 7828 §3.3.2).
+func (t *streams) idle() uint16 {
+	if t.full.Load() || t.closing.Load() {
+		return 0
+	}
+	return uint16(min(t.cfg.TCPIdle/(100*time.Millisecond), math.MaxUint16))
+}
+
 // stop ends what accept and start began: connections that wait for a message at once, the others
 // when their reply has left, or after grace.
 func (t *streams) stop() {
@@ -155,7 +198,7 @@ func (t *streams) stop() {
 		l.Close()
 	}
 	t.mu.Lock()
-	for s := range t.open {
+	for s := range t.open.each {
 		s.SetReadDeadline(past)
 	}
 	t.mu.Unlock()
@@ -163,7 +206,7 @@ func (t *streams) stop() {
 	late := time.AfterFunc(grace, func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		for s := range t.open {
+		for s := range t.open.each {
 			s.Close()
 		}
 	})
@@ -174,5 +217,5 @@ func (t *streams) stop() {
 func (t *streams) openCount() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.open)
+	return t.open.all.Len()
 }

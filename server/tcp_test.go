@@ -173,6 +173,32 @@ func TestIdle(t *testing.T) {
 	})
 }
 
+// TestDribbleHoldsLittle: room for a message is not taken before there is one.
+func TestDribbleHoldsLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, connect := piped(t, Config{})
+		made := 0
+		newSession := s.sessions.New
+		s.sessions.New = func() any { made++; return newSession() }
+		query := frame(plain("www.example.com"))
+		large := frame(withOPT("www.example.com", opt(512, edns(65001, make([]byte, 5000)...))))
+		for _, part := range [][]byte{query[:1], query[:2], query[:len(query)-1], large[:2], large[:readAhead-1]} {
+			c := connect()
+			must(c.Write(part))
+			synctest.Wait()
+			if made != 0 {
+				t.Errorf("taken after %d bytes", len(part))
+			}
+		}
+		c := connect()
+		must(c.Write(large))
+		wantReply(t, c, "NOERROR aa 1/2/0/1"+optOut)
+		if made == 0 {
+			t.Error("none taken for a message")
+		}
+	})
+}
+
 // TestSlowReader: a client that does not take its reply is given up.
 func TestSlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -5,12 +5,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"meridian/zones"
 )
 
 // udpSocket is one socket with its worker. Of several on one address each has its own clients.
@@ -18,10 +15,6 @@ type udpSocket struct {
 	conn   *net.UDPConn
 	log    *slog.Logger
 	worker *worker
-}
-
-func newUDPSocket(conn *net.UDPConn, log *slog.Logger, view *atomic.Pointer[zones.Snapshot]) *udpSocket {
-	return &udpSocket{conn, log, newWorker(view, new(counters), false)}
 }
 
 // serve receives, answers and sends, one by one, until stop.

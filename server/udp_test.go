@@ -17,8 +17,11 @@ const patience = 10 * time.Second
 
 // exchange asks for www.example.com and checks what comes back. The client's socket is connected:
 // it takes replies from the address that it asked, and no other.
-func exchange(proto, addr string) error {
-	c, err := net.Dial(proto, addr)
+func exchange(proto, addr string) error { return exchangeFrom("", proto, addr) }
+
+func exchangeFrom(local, proto, addr string) error {
+	dialer := net.Dialer{LocalAddr: localAddr(proto, local)}
+	c, err := dialer.Dial(proto, addr)
 	if err != nil {
 		return err
 	}
@@ -46,6 +49,16 @@ func exchange(proto, addr string) error {
 		return fmt.Errorf("reply %s, want %s", got, want)
 	}
 	return nil
+}
+
+func localAddr(proto, host string) net.Addr {
+	switch {
+	case host == "":
+		return nil
+	case proto == "tcp":
+		return &net.TCPAddr{IP: net.ParseIP(host)}
+	}
+	return &net.UDPAddr{IP: net.ParseIP(host)}
 }
 
 // TestAskedAddress: the reply leaves from the address that was asked, of several on the host, also

@@ -181,12 +181,19 @@ func testView() *atomic.Pointer[zones.Snapshot] {
 	return view
 }
 
-func testWorker(stream bool) *worker { return newWorker(testView(), new(counters), stream) }
+// testSelf is what the tests' servers say of themselves.
+var testSelf = newIdentity("fra1", "9.9")
+
+func testWorker(stream bool) *worker {
+	w := newWorker(testView(), testSelf, new(counters), stream)
+	w.idle = 100
+	return w
+}
 
 // ask sends a message through w and returns a copy of the reply, nil for silence.
 func ask(w *worker, msg []byte) []byte {
 	size := max(maxUDP, len(msg))
-	if w.stream {
+	if w.in.stream {
 		size = maxTCP
 	}
 	buf := make([]byte, size)

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
 
+	"meridian/server"
 	"meridian/spec"
 )
 
@@ -34,10 +35,13 @@ type Config struct {
 
 // DNSConfig is what is said under dns.
 type DNSConfig struct {
-	Listen  []string // host:port; the host is an IP address, "localhost" or ""
-	Workers int
-	TCPMax  int
-	TCPIdle time.Duration
+	Listen          []string // host:port; the host is an IP address, "localhost" or ""
+	Workers         int
+	TCPMax          int
+	TCPMaxPerClient int
+	TCPIdle         time.Duration
+	NSID            string // "" = not told
+	Version         string // "" = not told
 }
 
 // EtcdConfig is what is said under etcd: all that a client of the registry needs.
@@ -89,8 +93,14 @@ func (c *Config) options() []option {
 			"sockets per UDP address, each with a worker of its own (default one per CPU)"},
 		{"dns.tcp_max", "1000", number(&c.DNS.TCPMax, 1, 1_000_000),
 			"TCP connections open at once"},
+		{"dns.tcp_max_per_client", "100", number(&c.DNS.TCPMaxPerClient, 1, 1_000_000),
+			"of these, how many one IPv4 address or IPv6 /64 may have"},
 		{"dns.tcp_idle", "10s", duration(&c.DNS.TCPIdle, 100*time.Millisecond, time.Hour),
 			"how long a TCP connection may stay without a query"},
+		{"dns.nsid", "", text("text", &c.DNS.NSID, checkIdentity),
+			"who answers, told to those who ask (NSID, id.server); none tells nobody (default the server's name)"},
+		{"dns.version", none, text("text", &c.DNS.Version, checkIdentity),
+			"what answers, told to those who ask (version.server); none tells nobody"},
 		{"http.listen", "127.0.0.1:8053", text("host:port", &c.HTTPListen, checkListen),
 			"address of explain, metrics and readiness over HTTP"},
 		{"data_dir", "/var/lib/meridian", text("directory", &c.DataDir, checkSaid),
@@ -135,6 +145,17 @@ func (c *Config) complete() error {
 		}
 		c.ServerName = nameOfHost(host)
 	}
+	if c.DNS.NSID == "" {
+		c.DNS.NSID = c.ServerName
+		if err := checkIdentity(c.DNS.NSID); err != nil {
+			return fmt.Errorf("dns.nsid: not said, and the server's name %w", err)
+		}
+	}
+	for _, s := range []*string{&c.DNS.NSID, &c.DNS.Version} {
+		if *s == none {
+			*s = ""
+		}
+	}
 	e := c.Etcd
 	switch {
 	case (e.CertFile == "") != (e.KeyFile == ""):
@@ -143,6 +164,19 @@ func (c *Config) complete() error {
 		return errors.New("etcd.password: set without etcd.username")
 	case e.CertFile+e.CAFile != "" && len(e.Endpoints) == 0:
 		return errors.New("etcd.cert_file, etcd.key_file, etcd.ca_file: set without etcd.endpoints; the embedded etcd speaks no TLS")
+	}
+	return nil
+}
+
+// none is a word of its own, since an empty environment variable says nothing.
+const none = "none"
+
+func checkIdentity(s string) error {
+	switch {
+	case s == "":
+		return errors.New("is empty, expected a text or none")
+	case len(s) > server.MaxIdentity:
+		return fmt.Errorf("has %d bytes, expected at most %d", len(s), server.MaxIdentity)
 	}
 	return nil
 }

@@ -43,13 +43,13 @@ func TestConfigDefaults(t *testing.T) {
 	if err != "" {
 		t.Fatal(err)
 	}
-	if c.DNS.Workers < 1 || c.ServerName == "" {
-		t.Errorf("workers %d, server name %q: expected both known", c.DNS.Workers, c.ServerName)
+	if c.DNS.Workers < 1 || c.ServerName == "" || c.DNS.NSID != c.ServerName {
+		t.Errorf("workers %d, server name %q, NSID %q: expected all known", c.DNS.Workers, c.ServerName, c.DNS.NSID)
 	}
-	c.DNS.Workers, c.ServerName = 0, ""
+	c.DNS.Workers, c.ServerName, c.DNS.NSID = 0, "", ""
 	want := Config{
 		DataDir:    "/var/lib/meridian",
-		DNS:        DNSConfig{Listen: []string{":53"}, TCPMax: 1000, TCPIdle: 10 * time.Second},
+		DNS:        DNSConfig{Listen: []string{":53"}, TCPMax: 1000, TCPMaxPerClient: 100, TCPIdle: 10 * time.Second},
 		HTTPListen: "127.0.0.1:8053",
 		Etcd:       EtcdConfig{Listen: "127.0.0.1:2379", Prefix: "/gslb"},
 		Log:        LogConfig{Level: slog.LevelInfo, Format: "text"},
@@ -65,7 +65,8 @@ var everything = Config{
 	Site:       "fra",
 	DataDir:    "/tmp/m",
 	DNS: DNSConfig{
-		Listen: []string{"192.0.2.1:53", "[2001:db8::1]:53"}, Workers: 3, TCPMax: 7, TCPIdle: 1500 * time.Millisecond,
+		Listen: []string{"192.0.2.1:53", "[2001:db8::1]:53"}, Workers: 3, TCPMax: 7, TCPMaxPerClient: 5,
+		TCPIdle: 1500 * time.Millisecond, NSID: "fra, 1", Version: "9.9",
 	},
 	HTTPListen: "localhost:80",
 	Etcd: EtcdConfig{
@@ -81,7 +82,14 @@ func TestConfigSources(t *testing.T) {
 server_name: ns1.example.net
 site: fra
 data_dir: /tmp/m
-dns: {listen: ["192.0.2.1:53", "[2001:db8::1]:53"], workers: 3, tcp_max: 7, tcp_idle: 1.5s}
+dns:
+  listen: ["192.0.2.1:53", "[2001:db8::1]:53"]
+  workers: 3
+  tcp_max: 7
+  tcp_max_per_client: 5
+  tcp_idle: 1.5s
+  nsid: fra, 1
+  version: "9.9"
 http:
   listen: localhost:80
 etcd:
@@ -98,7 +106,8 @@ log:
   format: json
 `
 	const json = `{"server_name":"ns1.example.net","site":"fra","data_dir":"/tmp/m",
-"dns":{"listen":["192.0.2.1:53","[2001:db8::1]:53"],"workers":3,"tcp_max":7,"tcp_idle":"1.5s"},
+"dns":{"listen":["192.0.2.1:53","[2001:db8::1]:53"],"workers":3,"tcp_max":7,"tcp_max_per_client":5,"tcp_idle":"1.5s",
+"nsid":"fra, 1","version":"9.9"},
 "http":{"listen":"localhost:80"},
 "etcd":{"endpoints":["10.0.0.1:2379","https://etcd1.example.net:2379"],"listen":"[::1]:1","prefix":"/a/b",
 "username":"me","password":"a,b: c","cert_file":"c.pem","key_file":"k.pem","ca_file":"ca.pem"},
@@ -110,7 +119,10 @@ data_dir = "/tmp/m"
 dns.listen = ["192.0.2.1:53", "[2001:db8::1]:53"]
 dns.workers = 3
 dns.tcp_max = 7
+dns.tcp_max_per_client = 5
 dns.tcp_idle = "1.5s"
+dns.nsid = "fra, 1"
+dns.version = "9.9"
 http.listen = "localhost:80"
 [etcd]
 endpoints = ["10.0.0.1:2379", "https://etcd1.example.net:2379"]
@@ -129,7 +141,8 @@ format = "json"
 	environ := append([]string{
 		"MERIDIAN_SERVER_NAME=ns1.example.net", "MERIDIAN_SITE=fra", "MERIDIAN_DATA_DIR=/tmp/m",
 		"MERIDIAN_DNS_LISTEN=192.0.2.1:53, [2001:db8::1]:53", "MERIDIAN_DNS_WORKERS=3", "MERIDIAN_DNS_TCP_MAX=7",
-		"MERIDIAN_DNS_TCP_IDLE=1.5s", "MERIDIAN_HTTP_LISTEN=localhost:80",
+		"MERIDIAN_DNS_TCP_MAX_PER_CLIENT=5", "MERIDIAN_DNS_TCP_IDLE=1.5s", "MERIDIAN_DNS_NSID=fra, 1",
+		"MERIDIAN_DNS_VERSION=9.9", "MERIDIAN_HTTP_LISTEN=localhost:80",
 		"MERIDIAN_ETCD_ENDPOINTS=10.0.0.1:2379,https://etcd1.example.net:2379", "MERIDIAN_ETCD_LISTEN=[::1]:1",
 		"MERIDIAN_ETCD_PREFIX=/a/b", "MERIDIAN_ETCD_CERT_FILE=c.pem", "MERIDIAN_ETCD_KEY_FILE=k.pem",
 		"MERIDIAN_ETCD_CA_FILE=ca.pem", "MERIDIAN_LOG_LEVEL=warn", "MERIDIAN_LOG_FORMAT=json",
@@ -137,7 +150,8 @@ format = "json"
 	args := []string{
 		"--server-name=ns1.example.net", "--site=fra", "--data-dir=/tmp/m",
 		"--dns-listen=192.0.2.1:53", "--dns-listen=[2001:db8::1]:53", "--dns-workers=3", "--dns-tcp-max=7",
-		"--dns-tcp-idle=1.5s", "--http-listen=localhost:80",
+		"--dns-tcp-max-per-client=5", "--dns-tcp-idle=1.5s", "--dns-nsid=fra, 1", "--dns-version=9.9",
+		"--http-listen=localhost:80",
 		"--etcd-endpoints=10.0.0.1:2379,https://etcd1.example.net:2379", "--etcd-listen=[::1]:1",
 		"--etcd-prefix=/a/b", "--etcd-cert-file=c.pem", "--etcd-key-file=k.pem", "--etcd-ca-file=ca.pem",
 		"--log-level=warn", "--log-format=json",
@@ -280,6 +294,14 @@ func TestConfigErrors(t *testing.T) {
 
 		{name: "number out of range, flag", args: env("--dns-tcp-max=0"),
 			want: `--dns-tcp-max: 0 is out of range, expected 1 to 1000000`},
+		{name: "number out of range, flag of one client", args: env("--dns-tcp-max-per-client=0"),
+			want: `--dns-tcp-max-per-client: 0 is out of range, expected 1 to 1000000`},
+		{name: "empty NSID", args: env("--dns-nsid="),
+			want: `--dns-nsid: is empty, expected a text or none`},
+		{name: "long version", args: env("--dns-version=" + strings.Repeat("x", 129)),
+			want: `--dns-version: has 129 bytes, expected at most 128`},
+		{name: "long server name", args: env("--server-name=" + strings.Repeat("x", 129)),
+			want: `dns.nsid: not said, and the server's name has 129 bytes, expected at most 128`},
 		{name: "not a duration", args: env("--dns-tcp-idle=10"),
 			want: `--dns-tcp-idle: "10" is not a duration such as "10s" or "500ms"`},
 		{name: "duration out of range", args: env("--dns-tcp-idle=2h"),
@@ -333,6 +355,14 @@ MERIDIAN_LOG_LEVEL: "loud" is not a level, expected debug, info, warn or error`}
 				t.Errorf("got  %s\nwant %s", err, tc.want)
 			}
 		})
+	}
+}
+
+// TestConfigNone: who and what answers can both be kept back, in the environment too.
+func TestConfigNone(t *testing.T) {
+	c, err := load(t, "", "", []string{"MERIDIAN_DNS_NSID=none"}, []string{"--dns-version=none", "--server-name=ns1"})
+	if err != "" || c.DNS.NSID != "" || c.DNS.Version != "" {
+		t.Errorf("NSID %q, version %q, error %q", c.DNS.NSID, c.DNS.Version, err)
 	}
 }
 

@@ -37,7 +37,7 @@ var (
 	descSubnet    = describe("dns_subnet_queries_total", "Messages with a client subnet.", "transport")
 	descSocket    = describe("dns_socket_errors_total", "Failed receives and sends.", "transport", "call")
 	descAccepted  = describe("dns_tcp_accepted_total", "TCP connections accepted.")
-	descEvicted   = describe("dns_tcp_evicted_total", "TCP connections closed to make room for new ones.")
+	descEvicted   = describe("dns_tcp_evicted_total", "TCP connections closed to make room for new ones, by the limit that they were beyond: of all, or of one client.", "limit")
 	descOpen      = describe("dns_tcp_open", "TCP connections open.")
 
 	descRevision = describe("registry_revision", "Revision of the registry that is served.")
@@ -94,7 +94,8 @@ func (m *metrics) collectDNS(counter emitCount, gauge emitGauge) {
 		counter(descSocket, t.SendErrors, t.name, "send")
 	}
 	counter(descAccepted, s.Accepted)
-	counter(descEvicted, s.Evicted)
+	counter(descEvicted, s.Evicted, "all")
+	counter(descEvicted, s.EvictedOfClient, "client")
 	gauge(descOpen, float64(s.Open))
 }
 

@@ -64,7 +64,8 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, started func(conte
 	applier := store.NewApplier(log)
 	dns := server.New(server.Config{
 		Listen: cfg.DNS.Listen, Workers: cfg.DNS.Workers,
-		TCPMax: cfg.DNS.TCPMax, TCPIdle: cfg.DNS.TCPIdle, Log: log,
+		TCPMax: cfg.DNS.TCPMax, TCPMaxPerClient: cfg.DNS.TCPMaxPerClient, TCPIdle: cfg.DNS.TCPIdle,
+		NSID: cfg.DNS.NSID, Version: cfg.DNS.Version, Log: log,
 	}, &applier.Snapshot)
 	if err := dns.Listen(); err != nil {
 		return fmt.Errorf("dns.listen: %w", err)

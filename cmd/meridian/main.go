@@ -48,7 +48,7 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(suggestFlag)
-	root.AddCommand(serveCommand(), explainCommand(), lintCommand(), applyCommand(), demoCommand(), backendCommand())
+	root.AddCommand(serveCommand(), explainCommand(), lintCommand(), applyCommand(), importCommand(), exportCommand(), demoCommand(), backendCommand())
 	return root
 }
 

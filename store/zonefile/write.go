@@ -1,0 +1,189 @@
+package zonefile
+
+import (
+	"bufio"
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/miekg/dns"
+
+	"meridian/zones"
+)
+
+// WriteManifest writes keys as a manifest, one a line.
+func WriteManifest(w io.Writer, keys []Key) error {
+	b := bufio.NewWriter(w)
+	b.WriteString("{")
+	for i, k := range keys {
+		if i > 0 {
+			b.WriteString(",")
+		}
+		key, err := jsontext.AppendQuote(nil, k.Key)
+		if err != nil {
+			return err
+		}
+		value := k.Value
+		if !strings.HasSuffix(k.Key, "/soa") {
+			if value, err = jsontext.AppendQuote(nil, k.Value); err != nil {
+				return err
+			}
+		}
+		fmt.Fprintf(b, "\n  %s: %s", key, value)
+	}
+	b.WriteString("\n}\n")
+	return b.Flush()
+}
+
+// Write writes the zone at apex as a zone file: its SOA, with the serial that it has in s, and NS,
+// then its names in canonical order (RFC 4034 §6.1), types by number. keys are the zone's names as
+// the registry holds them; s is made of them. faults are, by key, what keeps some from being
+// served. Those become comments, and so do steered names, which a zone file cannot say.
+func Write(w io.Writer, s *zones.Snapshot, apex zones.Owner, keys []Key, faults map[string]string) error {
+	made, ok := apexOf(s, apex)
+	if !ok {
+		soa := zones.KeyOf(apex, dns.TypeSOA)
+		return fmt.Errorf("%s: %s", soa, cmp.Or(faults[soa], "the registry has no such zone"))
+	}
+	x := &writer{Writer: bufio.NewWriter(w), snapshot: s}
+	x.comment("zone %s at revision %d of the registry", apex.ZoneText(), s.Revision)
+	for _, rr := range append([]dns.RR{made.soa}, made.ns...) {
+		wire, err := x.parser.pack(rr)
+		if err != nil {
+			return err
+		}
+		x.record(apex, rr.Header().Ttl, rr, wire)
+	}
+	for _, v := range inOrder(apex, keys) {
+		if fault, ok := faults[v.Key.Key]; ok {
+			x.fault(v, fault)
+		} else if err := x.value(v); err != nil {
+			return fmt.Errorf("%s: %w", v.Key.Key, err)
+		}
+	}
+	return x.Flush()
+}
+
+// value is the value of a name's key.
+type value struct {
+	Key
+	owner zones.Owner // nil Name: the key is spelled in a way that makes none
+	last  string      // of the key: "steer" or a type
+}
+
+// inOrder are the values of a zone's names, in the order in which they are written.
+func inOrder(apex zones.Owner, keys []Key) []value {
+	prefix := "zone/" + apex.ZoneText() + "/name/"
+	type place struct {
+		owner string
+		typ   uint16
+	}
+	places := make(map[string]place, len(keys))
+	var values []value
+	for _, k := range keys {
+		rest, ok := strings.CutPrefix(k.Key, prefix)
+		if !ok {
+			continue
+		}
+		owner, last, _ := strings.Cut(rest, "/")
+		v, at := value{Key: k, last: last}, place{owner: "\xff" + owner} // after all names
+		if o, err := zones.ParseOwner(apex.ZoneText(), owner); err == nil {
+			v.owner, at.owner = o, canonicalOrder(string(o.Name.Wire()))
+		}
+		at.typ, _ = zones.ParseType(last)
+		places[k.Key] = at
+		values = append(values, v)
+	}
+	slices.SortFunc(values, func(x, y value) int {
+		a, b := places[x.Key.Key], places[y.Key.Key]
+		return cmp.Or(cmp.Compare(a.owner, b.owner), cmp.Compare(a.typ, b.typ), cmp.Compare(x.Key.Key, y.Key.Key))
+	})
+	return values
+}
+
+type writer struct {
+	*bufio.Writer
+	snapshot *zones.Snapshot
+	parser   parser
+}
+
+// value writes a value that is served as it stands.
+func (x *writer) value(v value) error {
+	if v.last == "steer" {
+		return x.steered(v)
+	}
+	typ, err := zones.ParseType(v.last)
+	if err != nil {
+		return err
+	}
+	part, _ := x.snapshot.Part(v.owner, typ)
+	origin := absolute(v.owner.ZoneText(), ".")
+	for line := range strings.Lines(string(v.Value)) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == ';' || strings.HasPrefix(line, "$TTL") {
+			continue
+		}
+		rr, wire, err := x.parser.parse(typ, line, origin)
+		if err != nil {
+			return err
+		}
+		x.record(v.owner, part.TTL, rr, wire)
+	}
+	return nil
+}
+
+func (x *writer) record(o zones.Owner, ttl uint32, rr dns.RR, wire []byte) {
+	typ := rr.Header().Rrtype
+	fmt.Fprintf(x, "%s\t%d\tIN\t%s\t%s\n", ownerText(o), ttl, dns.Type(typ), x.parser.text(rr, wire))
+}
+
+// ownerText is the owner as zone files have it: absolute, "/" as it is.
+func ownerText(o zones.Owner) string {
+	text, _, err := dns.UnpackDomainName(o.Name.Wire(), 0)
+	if err != nil {
+		return absolute(o.Name.String(), ".")
+	}
+	return escapeDollar(text)
+}
+
+func (x *writer) steered(v value) error {
+	var written zones.Steer
+	if err := json.Unmarshal(v.Value, &written); err != nil {
+		return err
+	}
+	part, _ := x.snapshot.Part(v.owner, zones.TypeSteer)
+	var types []string
+	for _, typ := range zones.SteeredTypes {
+		if part.Covers(typ) {
+			types = append(types, dns.Type(typ).String())
+		}
+	}
+	x.comment("%s is steered, which a zone file cannot say: pool %s, %s, TTL %d",
+		ownerText(v.owner), written.Pool, strings.Join(types, " and "), part.TTL)
+	return nil
+}
+
+// fault writes a value that is not served, so that nothing of it is lost.
+func (x *writer) fault(v value, fault string) {
+	x.comment("%s is not served: %s", v.Key.Key, fault)
+	for line := range strings.Lines(string(v.Value)) {
+		x.comment("  %s", strings.TrimRight(line, "\r\n"))
+	}
+}
+
+// comment writes one line, whatever bytes keys and values are made of.
+func (x *writer) comment(format string, args ...any) {
+	x.WriteString("; ")
+	for _, c := range []byte(fmt.Sprintf(format, args...)) {
+		if c < ' ' || c >= 0x7f {
+			fmt.Fprintf(x, `\%03d`, c)
+		} else {
+			x.WriteByte(c)
+		}
+	}
+	x.WriteByte('\n')
+}

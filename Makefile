@@ -12,7 +12,7 @@ GOFMT_LIST = gofmt -l $$(find . -name '*.go' -not -path './bin/*' -not -path './
 
 .PHONY: help
 help: ## lists the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Set FUZZTIME (of each fuzz target, $(FUZZTIME)) and BENCH (which benchmarks, as a regular expression) as needed."
 
 .PHONY: build
@@ -76,6 +76,29 @@ dig:
 	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	$$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive \
 		apt-get install -q -y --no-install-recommends bind9-dnsutils
+
+.PHONY: test-interop
+test-interop: peers ## asks NSD and BIND what it asks us, and compares; installs both
+	$(GO) test -tags interop -run TestInterop -count 1 -v ./cmd/meridian
+
+# Debian starts what it installs, unless policy-rc.d forbids it.
+.PHONY: peers
+peers:
+	@command -v nsd >/dev/null && command -v nsd-checkzone >/dev/null && \
+		command -v named >/dev/null && command -v named-checkzone >/dev/null && exit; \
+	command -v apt-get >/dev/null || { echo "install nsd and BIND (named, named-checkzone)" >&2; exit 1; }; \
+	echo "installing nsd and bind9"; \
+	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	policy=/usr/sbin/policy-rc.d; \
+	if [ ! -e $$policy ]; then printf '#!/bin/sh\nexit 101\n' | $$sudo tee $$policy >/dev/null; $$sudo chmod +x $$policy; mine=1; fi; \
+	$$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive \
+		apt-get install -q -y --no-install-recommends nsd bind9 bind9-utils; status=$$?; \
+	[ -z "$$mine" ] || $$sudo rm -f $$policy; exit $$status
+
+.PHONY: test-long
+test-long: ## hours: random changes of a registry, and every fuzz target for ten minutes
+	$(GO) test ./store -run RandomChanges -rounds 20000 -timeout 2h -v
+	$(MAKE) fuzz FUZZTIME=10m
 
 .PHONY: clean
 clean: ## removes bin and .run, with what the server of make run has stored

@@ -78,21 +78,21 @@ dig:
 		apt-get install -q -y --no-install-recommends bind9-dnsutils
 
 .PHONY: test-interop
-test-interop: peers ## asks NSD and BIND what it asks us, and compares; installs both
-	$(GO) test -tags interop -run TestInterop -count 1 -v ./cmd/meridian
+test-interop: peers ## compares with NSD and BIND, and has three resolvers resolve; installs them
+	$(GO) test -tags interop -run "TestInterop|TestResolvers" -count 1 -v ./cmd/meridian
 
 # Debian starts what it installs, unless policy-rc.d forbids it.
 .PHONY: peers
 peers:
-	@command -v nsd >/dev/null && command -v nsd-checkzone >/dev/null && \
+	@command -v nsd >/dev/null && command -v unbound >/dev/null && command -v kresd >/dev/null && \
 		command -v named >/dev/null && command -v named-checkzone >/dev/null && exit; \
-	command -v apt-get >/dev/null || { echo "install nsd and BIND (named, named-checkzone)" >&2; exit 1; }; \
-	echo "installing nsd and bind9"; \
+	command -v apt-get >/dev/null || { echo "install nsd, BIND, unbound and Knot Resolver" >&2; exit 1; }; \
+	echo "installing nsd, bind9, unbound and knot-resolver"; \
 	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	policy=/usr/sbin/policy-rc.d; \
 	if [ ! -e $$policy ]; then printf '#!/bin/sh\nexit 101\n' | $$sudo tee $$policy >/dev/null; $$sudo chmod +x $$policy; mine=1; fi; \
 	$$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive \
-		apt-get install -q -y --no-install-recommends nsd bind9 bind9-utils; status=$$?; \
+		apt-get install -q -y --no-install-recommends nsd bind9 bind9-utils bind9-dnsutils unbound knot-resolver iproute2; status=$$?; \
 	[ -z "$$mine" ] || $$sudo rm -f $$policy; exit $$status
 
 .PHONY: test-long

@@ -1,7 +1,7 @@
 # make help lists the targets.
 
 GO       ?= go
-FUZZTIME ?= 5s
+FUZZTIME ?= 3s
 BENCH    ?= .
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 

@@ -306,7 +306,9 @@ func TestQuiet(t *testing.T) {
 		t.Errorf("on standard error: %s", said[:n])
 	}
 	for _, e := range entries() {
-		t.Errorf("logged: %s", e)
+		if !strings.Contains(e, "took too long") { // the machine is busy, which etcd may well say
+			t.Errorf("logged: %s", e)
+		}
 	}
 }
 

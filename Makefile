@@ -79,7 +79,7 @@ dig:
 
 .PHONY: test-interop
 test-interop: peers ## compares with NSD and BIND, and has three resolvers resolve; installs them
-	$(GO) test -tags interop -run "TestInterop|TestResolvers" -count 1 -v ./cmd/meridian
+	$(GO) test -tags interop -run "TestInterop|TestResolvers|TestBIND" -count 1 -v ./cmd/meridian ./store/zonefile
 
 # Debian starts what it installs, unless policy-rc.d forbids it.
 .PHONY: peers

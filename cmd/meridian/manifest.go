@@ -128,8 +128,14 @@ func apply(ctx context.Context, registry *etcd.Registry, m store.Manifest, prune
 	if len(problems) > 0 {
 		return "", problems, nil
 	}
+	said, err = commit(ctx, registry, changes, now.Revision)
+	return said, nil, err
+}
+
+// commit makes changes that were planned at a revision, and says how.
+func commit(ctx context.Context, registry *etcd.Registry, changes []store.Change, planned int64) (said string, err error) {
 	if len(changes) == 0 {
-		return fmt.Sprintf("nothing to change: the registry holds all of it (revision %d)", now.Revision), nil, nil
+		return fmt.Sprintf("nothing to change: the registry holds all of it (revision %d)", planned), nil
 	}
 	done, transactions, revision := 0, 0, int64(0)
 	for done < len(changes) {
@@ -138,18 +144,18 @@ func apply(ctx context.Context, registry *etcd.Registry, m store.Manifest, prune
 		var conflict *etcd.ConflictError
 		switch {
 		case errors.As(err, &conflict):
-			return "", nil, fmt.Errorf("%d of %d changes were put; %w: apply it again", done, len(changes), err)
+			return "", fmt.Errorf("%d of %d changes were put; %w: apply it again", done, len(changes), err)
 		case err != nil:
-			return "", nil, fmt.Errorf("%d of %d changes were put: %w", done, len(changes), err)
+			return "", fmt.Errorf("%d of %d changes were put: %w", done, len(changes), err)
 		}
 		done += len(batch)
 		transactions++
 	}
 	if transactions == 1 {
-		return fmt.Sprintf("changed at revision %d: %s", revision, count(done, "key")), nil, nil
+		return fmt.Sprintf("changed at revision %d: %s", revision, count(done, "key")), nil
 	}
 	return fmt.Sprintf("%d keys changed in %d transactions, the last at revision %d: not atomic, servers saw it come in parts",
-		done, transactions, revision), nil, nil
+		done, transactions, revision), nil
 }
 
 func count(n int, what string) string {

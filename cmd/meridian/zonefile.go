@@ -29,8 +29,8 @@ func importCommand() *cobra.Command {
 		Long: `Turn a zone file into a manifest on standard output, or put it into the registry. "-" reads standard input.
 
 It takes what BIND takes: $ORIGIN, $TTL, $GENERATE, and $INCLUDE of files below the folder of FILE.
-What cannot be taken is said line by line, and then nothing is written. The records that a signer
-makes (RRSIG, NSEC, NSEC3, NSEC3PARAM, DNSKEY, CDS, CDNSKEY) and ZONEMD are left out.`,
+What cannot be taken is said line by line, and then nothing is written. The records of a
+signer (RRSIG, NSEC, NSEC3, NSEC3PARAM, DNSKEY, CDS, CDNSKEY, SIG, NXT) and ZONEMD are left out.`,
 		Example: "  meridian import example.com.zone --zone example.com > example.com.json\n" +
 			"  dig @ns1.example.net example.com AXFR | meridian import - --zone example.com --apply",
 		Args: cobra.ExactArgs(1),
@@ -228,32 +228,6 @@ func planZone(apex zones.Owner, keys []zonefile.Key, prune bool, now store.Updat
 	}
 	changes, problems := store.Plan(m, "", kept)
 	return append(changes, deletes...), problems
-}
-
-// commit makes changes that were planned at a revision, and says how.
-func commit(ctx context.Context, registry *etcd.Registry, changes []store.Change, planned int64) (said string, err error) {
-	if len(changes) == 0 {
-		return fmt.Sprintf("nothing to change: the registry holds all of it (revision %d)", planned), nil
-	}
-	done, transactions, revision := 0, 0, int64(0)
-	for done < len(changes) {
-		batch := changes[done:min(done+etcd.MaxChanges, len(changes))]
-		revision, err = registry.Commit(ctx, batch)
-		var conflict *etcd.ConflictError
-		switch {
-		case errors.As(err, &conflict):
-			return "", fmt.Errorf("%d of %d changes were put; %w: apply it again", done, len(changes), err)
-		case err != nil:
-			return "", fmt.Errorf("%d of %d changes were put: %w", done, len(changes), err)
-		}
-		done += len(batch)
-		transactions++
-	}
-	if transactions == 1 {
-		return fmt.Sprintf("changed at revision %d: %s", revision, count(done, "key")), nil
-	}
-	return fmt.Sprintf("%d keys changed in %d transactions, the last at revision %d: not atomic, servers saw it come in parts",
-		done, transactions, revision), nil
 }
 
 // writeZone writes a zone of what the registry holds.

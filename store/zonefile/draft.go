@@ -52,7 +52,6 @@ type rrset struct {
 
 // leftOut counts the records of a type that are left out.
 type leftOut struct {
-	first  Place
 	remark int // of remarks
 	count  int
 }
@@ -64,6 +63,8 @@ var signers = map[uint16]string{
 	dns.TypeNSEC:       "a signer makes it",
 	dns.TypeNSEC3:      "a signer makes it",
 	dns.TypeNSEC3PARAM: "a signer makes it",
+	dns.TypeSIG:        "a signer made it, before RFC 3755",
+	dns.TypeNXT:        "a signer made it, before RFC 3755",
 	dns.TypeDNSKEY:     "it is the key of a signer, and of no use without signatures",
 	dns.TypeCDS:        "it is the key of a signer, and of no use without signatures",
 	dns.TypeCDNSKEY:    "it is the key of a signer, and of no use without signatures",
@@ -86,9 +87,6 @@ func (d *draft) add(rec record) {
 	first, twice := d.seen[key]
 	n := d.names[rec.owner.wire]
 	switch {
-	case signers[rec.typ] != "":
-		d.leaveOut(rec)
-		return
 	case twice && rec.typ == dns.TypeSOA:
 		d.note(at, "the SOA of %s again, as at the end of a transfer", first)
 		return
@@ -176,18 +174,18 @@ func (d *draft) addSOA(rec record, key string) {
 }
 
 // leaveOut notes that a type is left out, once.
-func (d *draft) leaveOut(rec record) {
-	l := d.leftOut[rec.typ]
+func (d *draft) leaveOut(typ uint16, at Place) {
+	l := d.leftOut[typ]
 	if l == nil {
-		l = &leftOut{first: rec.place, remark: len(d.remarks)}
-		d.leftOut[rec.typ] = l
-		d.note(rec.place, "")
+		l = &leftOut{remark: len(d.remarks)}
+		d.leftOut[typ] = l
+		d.note(at, "")
 	}
 	more := ""
 	if l.count++; l.count > 1 {
 		more = fmt.Sprintf(" (%d records)", l.count)
 	}
-	d.remarks[l.remark].Text = fmt.Sprintf("%s is left out: %s%s", dns.Type(rec.typ), signers[rec.typ], more)
+	d.remarks[l.remark].Text = fmt.Sprintf("%s is left out: %s%s", dns.Type(typ), signers[typ], more)
 }
 
 // keys makes the keys of what has been taken, and refuses what only the whole can show.

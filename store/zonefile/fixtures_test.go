@@ -65,7 +65,7 @@ func (f fixture) read(t testing.TB) ([]Key, []Remark) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	return Read(f.name+".zone", f.text, f.apex, Folder{FS: root.FS()})
+	return Read(f.name+".zone", f.text, f.apex, Folder{FS: root.FS(), Dir: "/zones"})
 }
 
 func TestFixtures(t *testing.T) {

@@ -50,7 +50,7 @@ func (r *reader) load(name string) (text, inFolder string, err error) {
 	outside := fmt.Errorf("it lies outside of %s, the folder of the zone file", r.folder.Dir)
 	if path.IsAbs(name) {
 		below, ok := strings.CutPrefix(path.Clean(name), strings.TrimSuffix(r.folder.Dir, "/")+"/")
-		if !ok || r.folder.Dir == "" {
+		if !ok {
 			return "", "", outside
 		}
 		inFolder = below

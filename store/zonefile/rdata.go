@@ -70,7 +70,7 @@ func (p *parser) pack(rr dns.RR) (wire []byte, err error) {
 
 // text is the RDATA of rr, which in wire form is wire, as a line of a value: names are absolute, and
 // what is the same is written the same. Where miekg/dns writes what it would not read as it was, it
-// is hexadecimal (RFC 3597 §5).
+// is hexadecimal.
 func (p *parser) text(rr dns.RR, wire []byte) string {
 	h := *rr.Header()
 	h.Rdlength = uint16(len(wire))
@@ -84,8 +84,11 @@ func (p *parser) text(rr dns.RR, wire []byte) string {
 			return text
 		}
 	}
-	return strings.TrimSpace(fmt.Sprintf(`\# %d %x`, len(wire), wire))
+	return unknown(wire)
 }
+
+// unknown is RDATA in the form that it has for types that one does not know (RFC 3597 §5).
+func unknown(wire []byte) string { return strings.TrimSpace(fmt.Sprintf(`\# %d %x`, len(wire), wire)) }
 
 // escapeDollar keeps a name in the first column from being a directive.
 func escapeDollar(text string) string {

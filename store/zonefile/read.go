@@ -219,6 +219,13 @@ func parseType(text string) (uint16, error) {
 
 // record takes in a record. rdata are tokens.
 func (r *reader) record(sc *scope, o owner, h header, rdata []string, at Place) {
+	if signers[h.typ] != "" {
+		if h.ttl.known {
+			r.given = h.ttl
+		}
+		r.leaveOut(h.typ, at)
+		return
+	}
 	if len(rdata) == 0 && h.typ == dns.TypeAPL { // which may be empty (RFC 3123 §4)
 		rdata = []string{`\#`, "0"}
 	}

@@ -70,6 +70,8 @@ func TestRemarks(t *testing.T) {
 		{"RDATA of a relay", "a AMTRELAY 10 1 1 192.0.2.1", `z:4: "10 1 1 192.0.2.1" is not RDATA of type AMTRELAY (a relay with the discovery bit cannot be served yet)`},
 		{"quote open", "a TXT \"one\ntwo\"\nb A 192.0.2.256",
 			"z:4: a quoted string does not end in its line\nz:5: a quoted string does not end in its line\nz:6: \"192.0.2.256\" is not RDATA of type A (bad A A)"},
+		{"owner missing after a broken line", "a A 192.0.2.1\nb TXT \"x\n  AAAA ::1",
+			"z:5: a quoted string does not end in its line\nz:6: no owner: there is none here, and no good one in the lines before"},
 		{"parenthesis open", "a MX (\n10\nmail\n\nb A 192.0.2.1", `z:4: "(" without ")"`},
 		{"parenthesis closed", "a MX 10 mail )\nb A 192.0.2.256", "z:4: \")\" without \"(\"\nz:5: \"192.0.2.256\" is not RDATA of type A (bad A A)"},
 		{"line of a record in parentheses", "; a comment\n\na SRV ( ; more\n 1 2\n 3\n)\nb A x",

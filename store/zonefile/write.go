@@ -60,9 +60,9 @@ func Write(w io.Writer, s *zones.Snapshot, apex zones.Owner, keys []Key, faults 
 	}
 	for _, v := range inOrder(apex, keys) {
 		if fault, ok := faults[v.Key.Key]; ok {
-			x.fault(v, fault)
+			x.leaveOut(v, "is not served: "+fault)
 		} else if err := x.value(v); err != nil {
-			return fmt.Errorf("%s: %w", v.Key.Key, err)
+			x.leaveOut(v, "cannot be written: "+err.Error())
 		}
 	}
 	return x.Flush()
@@ -111,7 +111,7 @@ type writer struct {
 	parser   parser
 }
 
-// value writes a value that is served as it stands.
+// value writes a value that is served as it stands, all of it or nothing.
 func (x *writer) value(v value) error {
 	if v.last == "steer" {
 		return x.steered(v)
@@ -120,8 +120,9 @@ func (x *writer) value(v value) error {
 	if err != nil {
 		return err
 	}
-	part, _ := x.snapshot.Part(v.owner, typ)
 	origin := absolute(v.owner.ZoneText(), ".")
+	var rrs []dns.RR
+	var wires [][]byte
 	for line := range strings.Lines(string(v.Value)) {
 		line = strings.TrimSpace(line)
 		if line == "" || line[0] == ';' || strings.HasPrefix(line, "$TTL") {
@@ -131,14 +132,22 @@ func (x *writer) value(v value) error {
 		if err != nil {
 			return err
 		}
-		x.record(v.owner, part.TTL, rr, wire)
+		rrs, wires = append(rrs, rr), append(wires, wire)
+	}
+	part, _ := x.snapshot.Part(v.owner, typ)
+	for i, rr := range rrs {
+		x.record(v.owner, part.TTL, rr, wires[i])
 	}
 	return nil
 }
 
 func (x *writer) record(o zones.Owner, ttl uint32, rr dns.RR, wire []byte) {
 	typ := rr.Header().Rrtype
-	fmt.Fprintf(x, "%s\t%d\tIN\t%s\t%s\n", ownerText(o), ttl, dns.Type(typ), x.parser.text(rr, wire))
+	name, text := dns.Type(typ).String(), x.parser.text(rr, wire)
+	if dns.TypeUINFO <= typ && typ <= dns.TypeGID { // which BIND has no presentation of
+		name, text = fmt.Sprintf("TYPE%d", typ), unknown(wire)
+	}
+	fmt.Fprintf(x, "%s\t%d\tIN\t%s\t%s\n", ownerText(o), ttl, name, text)
 }
 
 // ownerText is the owner as zone files have it: absolute, "/" as it is.
@@ -167,9 +176,9 @@ func (x *writer) steered(v value) error {
 	return nil
 }
 
-// fault writes a value that is not served, so that nothing of it is lost.
-func (x *writer) fault(v value, fault string) {
-	x.comment("%s is not served: %s", v.Key.Key, fault)
+// leaveOut writes a value as a comment, so that nothing of it is lost.
+func (x *writer) leaveOut(v value, why string) {
+	x.comment("%s %s", v.Key.Key, why)
 	for line := range strings.Lines(string(v.Value)) {
 		x.comment("  %s", strings.TrimRight(line, "\r\n"))
 	}

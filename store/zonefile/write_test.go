@@ -63,6 +63,7 @@ func TestWrite(t *testing.T) {
 		"zone/example.com/name/UPPER/A":          "192.0.2.1",
 		"zone/example.com/name/a..b/A":           "192.0.2.1",
 		"zone/example.com/name/evil\nx A 1/NOPE": "a\nb",
+		"zone/example.com/name/relay/AMTRELAY":   "10 0 1 192.0.2.1\n10 1 1 192.0.2.2",
 		"zone/example.com.au/soa":                `{"ns":["ns1"]}`,
 		"zone/example.com.au/name/a/A":           "192.0.2.1",
 		"zone/sub.example.com/soa":               `{"ns":["ns1"]}`,

@@ -42,7 +42,7 @@ func (r Remark) String() string { return r.Place.String() + ": " + r.Text }
 // Folder is where $INCLUDE finds files: below FS, and nowhere else.
 type Folder struct {
 	FS  fs.FS  // such as os.Root has; nil: nothing can be included
-	Dir string // absolute path of FS, which an absolute path in $INCLUDE may begin with
+	Dir string // absolute path of FS: an absolute path in $INCLUDE has to begin with it
 }
 
 // Read reads a zone file and returns the keys of the zone: its soa, then its names in canonical

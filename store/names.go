@@ -17,7 +17,7 @@ import (
 // other keys.
 func ownerPrefix(key string) string {
 	parts := strings.SplitN(key, "/", 5)
-	if len(parts) != 5 || parts[0] != "zone" || parts[2] != "name" {
+	if len(parts) != 5 || parts[0] != "zone" || parts[2] != "name" || strings.Contains(parts[4], "/") {
 		return ""
 	}
 	return key[:len(key)-len(parts[4])]

@@ -12,7 +12,8 @@ type TargetID struct {
 // Target is one thing to check, and how.
 type Target struct {
 	TargetID
-	Spec *Check // completed, and not changed afterwards
+	Spec  *Check // completed, and not changed afterwards
+	State State  // known from before, of a target that the checker has not looked at yet
 }
 
 // Report is what a checker says of a target when its state has changed, or why it is not up has.

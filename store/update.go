@@ -6,8 +6,9 @@ package store
 // Update is what a source of the registry tells: either everything there is at a revision, or
 // the changes that led to it.
 type Update struct {
-	Revision int64 // the registry's revision after this update
-	Full     bool  // Entries is all there is; what is not listed is gone
+	Revision int64  // the registry's revision after this update
+	Cluster  uint64 // the etcd cluster that says so; 0: none, a manifest's
+	Full     bool   // Entries is all there is; what is not listed is gone
 	Entries  []Entry
 }
 
@@ -17,4 +18,6 @@ type Entry struct {
 	Value    []byte // nil if Deleted
 	Deleted  bool
 	Revision int64 // of the change that made it so (etcd's mod_revision; of the delete, if deleted)
+	Lease    int64 // that the key is under, or was when it was deleted; 0: none
+	Expired  bool  // Deleted, and not by anybody's hand: its lease has ended
 }

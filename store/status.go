@@ -1,0 +1,40 @@
+package store
+
+import "time"
+
+// Status is how a server stands: what it writes to the live key server/<server>, and tells over
+// HTTP as /status.
+type Status struct {
+	Version string    `json:"version"`
+	Site    string    `json:"site,omitzero"`
+	Started time.Time `json:"started"`
+
+	Ready    bool      `json:"ready"`
+	Revision int64     `json:"revision"`         // of the registry that is answered; 0: none has been read
+	Image    bool      `json:"image,omitzero"`   // it was read from the disk image, and etcd has not been heard since
+	Lost     time.Time `json:"lost,omitzero"`    // since when etcd has been out of reach; zero while it answers
+	Contact  time.Time `json:"contact,omitzero"` // when etcd was last heard of; not in the live key, which says so by being there
+	Refused  string    `json:"refused,omitzero"` // why what etcd holds is not obeyed; "" while it is
+	Zones    int       `json:"zones"`
+	Names    int       `json:"names"` // empty non-terminals included
+	Pools    int       `json:"pools"`
+
+	Rejected     int   `json:"rejected,omitzero"`     // keys not served as they stand
+	Pending      int   `json:"pending,omitzero"`      // keys that wait for what they refer to
+	Unregistered int   `json:"unregistered,omitzero"` // members whose lease has ended and that serve on
+	Held         *Held `json:"held,omitzero"`         // deletes held back; nil: none
+	Drift        int64 `json:"drift,omitzero"`        // keys that a full compare found other than they should have been, since the start
+
+	Alarms     []string  `json:"alarms,omitzero"`      // of the embedded etcd, such as "NOSPACE"
+	ImageSaved time.Time `json:"image_saved,omitzero"` // when the disk image was last written or read
+	ImageError string    `json:"image_error,omitzero"` // why it could not be written; "" if it could
+}
+
+// Held is what is held back by the guard against deletes by accident.
+type Held struct {
+	Names   int       `json:"names"`   // keys of names, those of zones without their soa included
+	Members int       `json:"members"` // of pools
+	Others  int       `json:"others,omitzero"`
+	Accept  int64     `json:"accept"` // what control/accept-delete must hold, at least, to let all of them through
+	Since   time.Time `json:"since"`
+}

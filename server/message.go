@@ -49,6 +49,9 @@ func (m *message) parse(msg []byte, q *zones.Query) bool {
 	m.end, m.tsigSize, m.optRecord = headerSize, 0, optRecord{}
 	end, ok := m.question(msg, q)
 	if !ok {
+		if count(msg, countQD) == 0 {
+			m.records(msg, headerSize) // a reply has an OPT where the query has (RFC 6891 §6.1.1)
+		}
 		return false
 	}
 	m.end = end

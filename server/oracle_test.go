@@ -143,6 +143,9 @@ func (o oracle) reply(q *dns.Msg) *dns.Msg {
 		}
 		cname := o.set(at, dns.TypeCNAME, name)
 		switch {
+		case typ == dns.TypeANY && len(cname) > 0: // RFC 8482 §4.2
+			m.Answer = append(m.Answer, cname...)
+			return m
 		case typ == dns.TypeANY && len(o.set(at, dns.TypeANY, at)) > 0:
 			m.Answer = append(m.Answer, &dns.HINFO{
 				Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeHINFO, Class: dns.ClassINET, Ttl: 3600}, Cpu: "RFC8482"})

@@ -188,6 +188,7 @@ var wireTests = []struct {
 
 	// The question.
 	{"no question", "9619", header(0, 0, 0, 0, 0), "FORMERR 0/0/0/0"},
+	{"no question, with OPT", "6891 §6.1.1", join(header(0, 0, 0, 0, 1), opt(1232)), "FORMERR 0/0/0/1" + optOut},
 	{"two questions", "9619", join(header(0, 2, 0, 0, 0), question("www.example.com", 1, 1), question("example.com", 1, 1)), "FORMERR 0/0/0/0"},
 	{"two questions, one there", "9619", join(header(0, 2, 0, 0, 0), question("www.example.com", 1, 1)), "FORMERR 0/0/0/0"},
 	{"pointer to itself", "1035 §4.1.4", join(header(0, 1, 0, 0, 0), questionOf([]byte{0xc0, 12}, 1, 1)), "FORMERR 0/0/0/0"},

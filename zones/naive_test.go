@@ -57,7 +57,7 @@ func (a *naiveAnswer) negative(outcome Outcome, z *naiveZone) {
 
 // hosts adds the addresses in z of the hosts that rrs name: of name servers whatever z has, of others
 // what it answers with authority.
-func (a *naiveAnswer) hosts(z *naiveZone, rrs []dns.RR, glue bool) {
+func (a *naiveAnswer) hosts(all []naiveZone, z *naiveZone, rrs []dns.RR, glue bool) {
 	done := map[string]bool{}
 	for _, rr := range rrs {
 		host := ""
@@ -70,12 +70,19 @@ func (a *naiveAnswer) hosts(z *naiveZone, rrs []dns.RR, glue bool) {
 			host = rr.Target
 		}
 		host = strings.ToLower(host)
-		if host == "" || done[host] || !dns.IsSubDomain(z.apex, host) || !glue && z.hidden(host) {
+		if host == "" || done[host] || !dns.IsSubDomain(z.apex, host) || !glue && (z.hidden(host) || inChild(all, z, host)) {
 			continue
 		}
 		done[host] = true
 		a.add(&a.additional, host, z.at(host, dns.TypeA))
 	}
+}
+
+// inChild says whether the name lies in a zone of ours below z.
+func inChild(all []naiveZone, z *naiveZone, name string) bool {
+	return slices.ContainsFunc(all, func(o naiveZone) bool {
+		return o.apex != z.apex && dns.IsSubDomain(z.apex, o.apex) && dns.IsSubDomain(o.apex, name)
+	})
 }
 
 // hidden says whether a cut at or above the name, or a DNAME above it, keeps z from answering it.
@@ -166,7 +173,7 @@ func naiveResolve(zones []naiveZone, name string, typ uint16) (a naiveAnswer) {
 				a.outcome = Referral
 				a.aa = a.aa && hop > 0
 				a.add(&a.authority, owner, ns)
-				a.hosts(z, ns, true)
+				a.hosts(zones, z, ns, true)
 				return a
 			}
 		}
@@ -180,7 +187,11 @@ func naiveResolve(zones []naiveZone, name string, typ uint16) (a naiveAnswer) {
 		// a: the whole of QNAME is matched.
 		if rrs := z.at(owner, typ); len(rrs) > 0 {
 			a.add(&a.answer, name, rrs)
-			a.hosts(z, rrs, false)
+			a.hosts(zones, z, rrs, false)
+			return a
+		}
+		if typ == dns.TypeANY && len(z.at(owner, dns.TypeCNAME)) > 0 { // RFC 8482 §4.2
+			a.add(&a.answer, name, z.at(owner, dns.TypeCNAME))
 			return a
 		}
 		if typ == dns.TypeANY && len(z.at(owner, 0)) > 0 {

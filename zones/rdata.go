@@ -3,9 +3,7 @@ package zones
 import (
 	"cmp"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -262,7 +260,7 @@ func ParseRRset(o Owner, typ uint16, value string, revision int64) (Part, error)
 		if line == "" || line[0] == ';' {
 			continue
 		}
-		wire, err := parseRData(o, typ, line)
+		_, wire, err := ParseRData(typ, line, dns.Fqdn(o.ZoneText()))
 		if err != nil {
 			hint := ""
 			if example := examples[typ]; example != "" {
@@ -286,6 +284,8 @@ func ParseRRset(o Owner, typ uint16, value string, revision int64) (Part, error)
 		return Part{}, spec.Errorf("", "a name has one %s at most, found %d", dns.Type(typ), len(rdata))
 	case typ == dns.TypeNS && o.Apex():
 		return Part{}, spec.Errorf("", `the NS of a zone's apex are made by its "soa" key`)
+	case typ == dns.TypeDS && o.Apex():
+		return Part{}, spec.Errorf("", "the DS of a zone stands on its parent's side of the cut (RFC 4035 §2.4)")
 	case typ == dns.TypeCNAME && o.Apex():
 		return Part{}, spec.Errorf("", "a zone's apex has SOA and NS, so it cannot be a CNAME (RFC 1034 §3.6.2)")
 	}
@@ -304,30 +304,4 @@ var examples = map[uint16]string{
 	dns.TypePTR:   "www.example.net.",
 	dns.TypeSRV:   "10 5 443 www.example.net.",
 	dns.TypeTXT:   `"text in quotes"`,
-}
-
-// atLine is how miekg/dns ends its messages; our own field says the line.
-var atLine = regexp.MustCompile(`( at)? line: \d+:\d+$`)
-
-func parseRData(o Owner, typ uint16, line string) ([]byte, error) {
-	text := fmt.Sprintf(". 0 IN %s %s\n", dns.Type(typ), line)
-	parser := dns.NewZoneParser(strings.NewReader(text), dns.Fqdn(o.ZoneText()), "")
-	rr, ok := parser.Next()
-	if err := parser.Err(); err != nil {
-		reason := atLine.ReplaceAllString(strings.TrimPrefix(err.Error(), "dns: "), "")
-		return nil, errors.New(strings.TrimSuffix(strings.TrimSuffix(reason, fmt.Sprintf(": %q", line)), `: "\n"`))
-	}
-	if !ok {
-		return nil, fmt.Errorf("it is empty")
-	}
-	if _, more := parser.Next(); more {
-		return nil, fmt.Errorf("it goes on")
-	}
-	wire := make([]byte, dns.Len(rr)+1)
-	end, err := dns.PackRR(rr, wire, 0, nil, false)
-	if err != nil {
-		return nil, err
-	}
-	const rrHeader = 11 // the root as owner, type, class, TTL, length
-	return wire[rrHeader:end:end], nil
 }

@@ -25,19 +25,22 @@ example.com
   deleg NS ns.deleg
   deleg NS ns.other
   deleg NS ns.far.example.net.
-  deleg DS 1 13 2 00
+  deleg DS 1 13 99 00
   ns.deleg A 192.0.2.53
   ns.deleg AAAA 2001:db8::53
   ns.other A 192.0.2.54
   nods NS ns.other
   child NS ns1.child
   ns1.child A 192.0.2.55
-  child DS 2 13 2 00
+  child DS 2 13 99 00
   mail MX 10 mx1
   mail MX 20 MX1
   mail MX 30 mx2.deleg
   mail MX 40 mx.example.net.
   mail MX 50 x.wild
+  mail MX 60 www.child
+  www.child A 192.0.2.99
+  alias CNAME mx1
   mx1 A 192.0.2.25
   mx1 AAAA 2001:db8::25
   mx2.deleg A 192.0.2.26
@@ -107,7 +110,7 @@ additional ns.deleg.example.com. 300 AAAA 2001:db8::53
 additional ns.other.example.com. 300 A 192.0.2.54`},
 		{"4035 §3.1.4.1 DS at a cut is the parent's", "deleg.example.com", dns.TypeDS, `
 found aa
-deleg.example.com. 300 DS 1 13 2 00`},
+deleg.example.com. 300 DS 1 13 99 00`},
 		{"4035 §3.1.4.1 no DS at a cut is the parent's to say", "nods.example.com", dns.TypeDS, `
 nodata aa
 authority example.com. 30 SOA`},
@@ -117,7 +120,7 @@ authority nods.example.com. 300 NS ns.other.example.com.
 additional ns.other.example.com. 300 A 192.0.2.54`},
 		{"4035 §3.1.4.1 parent and child on one server", "child.example.com", dns.TypeDS, `
 found aa
-child.example.com. 300 DS 2 13 2 00`},
+child.example.com. 300 DS 2 13 99 00`},
 		{"4035 §3.1.4.1 the child alone", "example.com", dns.TypeDS, `
 nodata aa
 authority example.com. 30 SOA`},
@@ -129,8 +132,12 @@ mail.example.com. 300 MX 20 MX1.example.com.
 mail.example.com. 300 MX 30 mx2.deleg.example.com.
 mail.example.com. 300 MX 40 mx.example.net.
 mail.example.com. 300 MX 50 x.wild.example.com.
+mail.example.com. 300 MX 60 www.child.example.com.
 additional mx1.example.com. 300 A 192.0.2.25
 additional mx1.example.com. 300 AAAA 2001:db8::25`},
+		{"8482 §4.2 ANY of an alias is its CNAME", "alias.example.com", dns.TypeANY, `
+found aa
+alias.example.com. 300 CNAME mx1.example.com.`},
 		{"2782 SRV", "_sip._tcp.example.com", dns.TypeSRV, `
 found aa
 _sip._tcp.example.com. 300 SRV 1 2 3 mx1.example.com.

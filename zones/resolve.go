@@ -144,6 +144,9 @@ func (l *lookup) answer(r record) (target []byte) {
 		}
 	}
 	switch {
+	case l.q.Type == dns.TypeANY && cname.Kind == Static && cname.Type == dns.TypeCNAME: // no HINFO beside it (RFC 8482 §4.2)
+		l.t.part(r, cname)
+		l.add(AnswerSection, 0, cname, cname.TTL)
 	case l.q.Type == dns.TypeANY && r.parts() > 0:
 		any := minimalAny
 		any.Hop = uint8(l.hop)

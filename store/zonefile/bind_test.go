@@ -106,9 +106,8 @@ func wireRecords(t *testing.T, apex zones.Owner, keys []Key) (list []string) {
 	if !ok {
 		t.Fatal("no SOA")
 	}
-	var p parser
 	for _, rr := range append([]dns.RR{made.soa}, made.ns...) {
-		wire, err := p.pack(rr)
+		wire, err := zones.PackRData(rr)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +123,7 @@ func wireRecords(t *testing.T, apex zones.Owner, keys []Key) (list []string) {
 			if _, err := fmt.Sscanf(line, "$TTL %d", &ttl); err == nil {
 				continue
 			}
-			_, wire, err := p.parse(typ, strings.TrimSuffix(line, "\n"), ".")
+			_, wire, err := zones.ParseRData(typ, strings.TrimSuffix(line, "\n"), ".")
 			if err != nil {
 				t.Fatal(err)
 			}

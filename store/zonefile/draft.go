@@ -16,7 +16,6 @@ import (
 type draft struct {
 	apex    zones.Owner
 	file    string // the outermost
-	parser  parser
 	soa     *record
 	names   map[string]*name // by owner in wire form; the apex's NS among them
 	seen    map[string]Place // by owner, type and RDATA

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"meridian/zones"
 )
 
 const (
@@ -34,7 +36,7 @@ func (r *reader) generate(sc *scope, at Place, args []string) {
 	}
 	rdata := strings.Join(h.rdata, " ")
 	if len(h.rdata) == 1 {
-		rdata = plain(rdata)
+		rdata = zones.Unquoted(rdata)
 	}
 	before := r.refused
 	for n := first; n <= last; n += step {

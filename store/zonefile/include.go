@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"meridian/zones"
 )
 
 const (
@@ -29,7 +31,7 @@ func (r *reader) include(sc scope, at Place, args []string) {
 			return
 		}
 	}
-	name := plain(args[0])
+	name := zones.Unquoted(args[0])
 	text, inFolder, err := r.load(name)
 	if err != nil {
 		r.refuse(at, "$INCLUDE %s: %v", name, err)

@@ -1,6 +1,10 @@
 package zonefile
 
-import "strings"
+import (
+	"strings"
+
+	"meridian/zones"
+)
 
 // lexer splits a zone file into entries (RFC 1035 §5.1): lines, but for what stands in parentheses.
 type lexer struct {
@@ -78,33 +82,7 @@ func (l *lexer) skipLine() {
 
 // token reads up to what ends a token. closed is false where the line ends in a quoted string.
 func (l *lexer) token() (token string, closed bool) {
-	begin, quoted := l.at, false
-	for ; l.at < len(l.text); l.at++ {
-		switch c := l.text[l.at]; {
-		case c == '\n':
-			return l.text[begin:l.at], !quoted
-		case c == '\\' && l.at+1 < len(l.text) && l.text[l.at+1] != '\n' && l.text[l.at+1] != '\r':
-			l.at++
-		case c == '"':
-			quoted = !quoted
-		case !quoted && strings.IndexByte(" \t\r;()", c) >= 0:
-			return l.text[begin:l.at], true
-		}
-	}
-	return l.text[begin:], !quoted
+	begin := l.at
+	l.at, closed = zones.WordEnd(l.text, begin)
+	return l.text[begin:l.at], closed
 }
-
-// plain is what a token that is one quoted string means, and any other as it is: the name of a file,
-// the right-hand side of $GENERATE.
-func plain(token string) string {
-	if len(token) < 2 || token[0] != '"' || token[len(token)-1] != '"' {
-		return token
-	}
-	inner := token[1 : len(token)-1]
-	if strings.Contains(unescaper.Replace(inner), `"`) { // two strings, with nothing between them
-		return token
-	}
-	return strings.ReplaceAll(inner, `\"`, `"`)
-}
-
-var unescaper = strings.NewReplacer(`\\`, "", `\"`, "")

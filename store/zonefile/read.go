@@ -86,6 +86,10 @@ func (r *reader) line(sc *scope, at Place, e entry) {
 	tokens := e.tokens
 	if !e.blank {
 		var err error
+		if sc.owner = nil; strings.Contains(unescaped.Replace(tokens[0]), `"`) { // BIND and NSD take the quotes off
+			r.refuse(at, `%.60q is not an owner: a quote in a name is written as \"`, tokens[0])
+			return
+		}
 		if sc.owner, err = r.owner(tokens[0], sc.origin); err != nil {
 			r.refuse(at, "%v", err)
 			return
@@ -120,6 +124,8 @@ func (r *reader) owner(text, origin string) (*owner, error) {
 		}
 	}
 }
+
+var unescaped = strings.NewReplacer(`\\`, "", `\"`, "")
 
 // header is what a record says before its RDATA.
 type header struct {
@@ -229,7 +235,7 @@ func (r *reader) record(sc *scope, o owner, h header, rdata []string, at Place) 
 	if len(rdata) == 0 && h.typ == dns.TypeAPL { // which may be empty (RFC 3123 §4)
 		rdata = []string{`\#`, "0"}
 	}
-	rr, wire, err := r.parser.read(h.typ, rdata, sc.origin)
+	rr, wire, err := zones.ParseRData(h.typ, strings.Join(rdata, " "), sc.origin)
 	if err != nil {
 		r.refuse(at, "%.60q is not RDATA of type %s (%v)", strings.Join(rdata, " "), dns.Type(h.typ), err)
 		return
@@ -242,7 +248,7 @@ func (r *reader) record(sc *scope, o owner, h header, rdata []string, at Place) 
 		r.refuse(at, "no TTL: there is none here, no $TTL and no other record's before")
 		return
 	}
-	text := r.parser.text(rr, wire)
+	text := rdataText(rr, wire)
 	r.add(record{owner: o, typ: h.typ, ttl: seconds, rr: rr, wire: wire, text: text, place: at})
 }
 

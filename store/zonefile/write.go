@@ -52,7 +52,7 @@ func Write(w io.Writer, s *zones.Snapshot, apex zones.Owner, keys []Key, faults 
 	x := &writer{Writer: bufio.NewWriter(w), snapshot: s}
 	x.comment("zone %s at revision %d of the registry", apex.ZoneText(), s.Revision)
 	for _, rr := range append([]dns.RR{made.soa}, made.ns...) {
-		wire, err := x.parser.pack(rr)
+		wire, err := zones.PackRData(rr)
 		if err != nil {
 			return err
 		}
@@ -108,7 +108,6 @@ func inOrder(apex zones.Owner, keys []Key) []value {
 type writer struct {
 	*bufio.Writer
 	snapshot *zones.Snapshot
-	parser   parser
 }
 
 // value writes a value that is served as it stands, all of it or nothing.
@@ -128,7 +127,7 @@ func (x *writer) value(v value) error {
 		if line == "" || line[0] == ';' || strings.HasPrefix(line, "$TTL") {
 			continue
 		}
-		rr, wire, err := x.parser.parse(typ, line, origin)
+		rr, wire, err := zones.ParseRData(typ, line, origin)
 		if err != nil {
 			return err
 		}
@@ -143,9 +142,12 @@ func (x *writer) value(v value) error {
 
 func (x *writer) record(o zones.Owner, ttl uint32, rr dns.RR, wire []byte) {
 	typ := rr.Header().Rrtype
-	name, text := dns.Type(typ).String(), x.parser.text(rr, wire)
+	name, text := dns.Type(typ).String(), rdataText(rr, wire)
 	if dns.TypeUINFO <= typ && typ <= dns.TypeGID { // which BIND has no presentation of
 		name, text = fmt.Sprintf("TYPE%d", typ), unknown(wire)
+	}
+	if strings.Contains(text, "ohttp") && (typ == dns.TypeSVCB || typ == dns.TypeHTTPS) { // BIND has no name for this key
+		text = unknown(wire)
 	}
 	fmt.Fprintf(x, "%s\t%d\tIN\t%s\t%s\n", ownerText(o), ttl, name, text)
 }

@@ -1,8 +1,12 @@
-package zonefile
+package zones
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -18,7 +22,7 @@ func dialect(typ uint16, tokens []string) []string {
 	case dns.TypeLOC:
 		return fullAngles(tokens)
 	case dns.TypeX25, dns.TypeGPOS: // strings without quotes
-		return each(tokens, func(_ int, token string) string { return plain(token) })
+		return each(tokens, func(_ int, token string) string { return Unquoted(token) })
 	case dns.TypeNAPTR: // strings with quotes
 		return each(tokens, func(i int, token string) string {
 			if i < 2 || i > 4 || token[0] == '"' {
@@ -33,6 +37,11 @@ func dialect(typ uint16, tokens []string) []string {
 			}
 			return fullGroups(token)
 		})
+	case dns.TypeCSYNC: // types in any order
+		if len(tokens) > 2 {
+			tokens = slices.Clone(tokens)
+			slices.SortStableFunc(tokens[2:], func(a, b string) int { return cmp.Compare(typeNumber(a), typeNumber(b)) })
+		}
 	case dns.TypeSVCB, dns.TypeHTTPS: // the target without quotes, keys that have a name by that (RFC 9460 §2.1)
 		return each(tokens, func(i int, token string) string {
 			for number, name := range map[string]string{"key7": "dohpath", "key8": "ohttp"} {
@@ -40,13 +49,38 @@ func dialect(typ uint16, tokens []string) []string {
 					return name + rest
 				}
 			}
+			if list, ok := strings.CutPrefix(token, "mandatory="); ok && !strings.Contains(list, `\`) {
+				return "mandatory=" + named(list)
+			}
 			if i == 1 {
-				return plain(token)
+				return Unquoted(token)
 			}
 			return token
 		})
 	}
 	return tokens
+}
+
+// named gives the keys of a list, in quotes or not, that have a name that name.
+func named(list string) string {
+	keys := strings.Split(strings.Trim(list, `"`), ",")
+	for i, key := range keys {
+		number, err := strconv.ParseUint(strings.TrimPrefix(key, "key"), 10, 16)
+		if name := dns.SVCBKey(number).String(); err == nil && name != "" {
+			keys[i] = name
+		}
+	}
+	return strings.Join(keys, ",")
+}
+
+// typeNumber of a type; of a word that is none it does not matter.
+func typeNumber(text string) uint16 {
+	text = strings.ToUpper(text)
+	if typ, ok := dns.StringToType[text]; ok {
+		return typ
+	}
+	n, _ := strconv.ParseUint(strings.TrimPrefix(text, "TYPE"), 10, 16)
+	return uint16(n)
 }
 
 func each(tokens []string, rewrite func(i int, token string) string) []string {
@@ -126,6 +160,58 @@ func check(rr dns.RR, tokens []string) error {
 	}
 	if ds, ok := rr.(*dns.DS); ok && digests[ds.DigestType] > 0 && len(ds.Digest) != digests[ds.DigestType] {
 		return fmt.Errorf("a digest of type %d has %d digits, found %d", ds.DigestType, digests[ds.DigestType], len(ds.Digest))
+	}
+	return nil
+}
+
+// checkFields finds what miekg/dns lets pass, in either form.
+func checkFields(rr dns.RR) error {
+	switch rr := rr.(type) {
+	case *dns.IPSECKEY:
+		return checkGateway(rr.GatewayType, len(rr.GatewayAddr), rr.GatewayHost)
+	case *dns.AMTRELAY:
+		return checkGateway(rr.GatewayType&^discovery, len(rr.GatewayAddr), rr.GatewayHost)
+	case *dns.SVCB:
+		return checkSVCB(rr)
+	case *dns.HTTPS:
+		return checkSVCB(&rr.SVCB)
+	}
+	return nil
+}
+
+func checkGateway(typ uint8, addr int, host string) error {
+	switch {
+	case typ > dns.IPSECGatewayHost:
+		return fmt.Errorf("type %d of a gateway is not known, expected 0 to 3", typ)
+	case typ == dns.IPSECGatewayHost && host == "", (typ == dns.IPSECGatewayIPv4 || typ == dns.IPSECGatewayIPv6) && addr == 0:
+		return errors.New("the gateway is missing")
+	}
+	return nil
+}
+
+// checkSVCB finds what makes clients pass over the record (RFC 9460 §7.1.1, §8).
+func checkSVCB(rr *dns.SVCB) error {
+	has := map[dns.SVCBKey]bool{}
+	for _, kv := range rr.Value {
+		has[kv.Key()] = true
+	}
+	for _, kv := range rr.Value {
+		switch kv := kv.(type) {
+		case *dns.SVCBMandatory:
+			for _, key := range kv.Code {
+				if key == dns.SVCB_MANDATORY || !has[key] {
+					return fmt.Errorf("%s is mandatory, but not there", key)
+				}
+			}
+		case *dns.SVCBAlpn:
+			if len(kv.Alpn) == 0 || slices.Contains(kv.Alpn, "") {
+				return errors.New("alpn: expected at least one protocol")
+			}
+		case *dns.SVCBNoDefaultAlpn:
+			if !has[dns.SVCB_ALPN] {
+				return errors.New("no-default-alpn stands beside an alpn")
+			}
+		}
 	}
 	return nil
 }

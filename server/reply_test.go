@@ -210,6 +210,9 @@ var wireTests = []struct {
 	{"record with a name cut short", "1035 §4.1.3", withOPT("www.example.com", []byte{3, 'w'}), "FORMERR 1/0/0/0"},
 	{"record with a pointer cut short", "1035 §4.1.4", withOPT("www.example.com", []byte{0xc0}), "FORMERR 1/0/0/0"},
 	{"record with a label type 10", "1035 §4.1.4", withOPT("www.example.com", rr([]byte{0x80, 0}, 1, 1, 0, nil)), "FORMERR 1/0/0/0"},
+	{"record with a label type 01, else good", "6891 §5", withOPT("www.example.com", rr(join([]byte{0x40}, make([]byte, 0x40), root), 1, 1, 0, []byte{1, 2, 3, 4})), "FORMERR 1/0/0/0"},
+	{"record with a label type 10, else good", "1035 §4.1.4", withOPT("www.example.com", rr(join([]byte{0x80}, make([]byte, 0x80), root), 1, 1, 0, []byte{1, 2, 3, 4})), "FORMERR 1/0/0/0"},
+	{"record with a label of 63 bytes", "1035 §2.3.4", withOPT("www.example.com", rr(join([]byte{0x3f}, make([]byte, 0x3f), root), 1, 1, 0, []byte{1, 2, 3, 4})), "NOERROR aa 1/2/0/0"},
 	{"a record of no concern", "1035 §4.1", withOPT("www.example.com", rr([]byte{0xc0, 12}, 1, 1, 0, []byte{1, 2, 3, 4})), "NOERROR aa 1/2/0/0"},
 
 	// Types and classes.

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 type rawConn = syscall.RawConn
@@ -143,6 +145,38 @@ func TestSource(t *testing.T) {
 		if got := fmt.Sprintf("%x", source(in)); got != test.want {
 			t.Errorf("source(%s) = %s, want %s", test.in, got, test.want)
 		}
+	}
+}
+
+// TestNotFragmented: no socket lets the path's MTU make replies fragment (RFC 9715 §3.1, ip(7), ipv6(7)).
+func TestNotFragmented(t *testing.T) {
+	for _, listen := range []string{"127.0.0.1:0", "0.0.0.0:0", "[::1]:0", ":0"} {
+		s := New(Config{Listen: []string{listen}, Workers: 2}, testView())
+		if err := s.Listen(); err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range s.udp {
+			err := control(must(u.conn.SyscallConn()), func(fd int) error {
+				domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+				if err != nil {
+					return err
+				}
+				if got, err := unix.GetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER); err != nil || got != unix.IP_PMTUDISC_OMIT {
+					t.Errorf("listening on %s: IP_MTU_DISCOVER %d (%v), expected %d", listen, got, err, unix.IP_PMTUDISC_OMIT)
+				}
+				if domain != unix.AF_INET6 {
+					return nil
+				}
+				if got, err := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER); err != nil || got != unix.IPV6_PMTUDISC_OMIT {
+					t.Errorf("listening on %s: IPV6_MTU_DISCOVER %d (%v), expected %d", listen, got, err, unix.IPV6_PMTUDISC_OMIT)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		s.Close()
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 
 	"github.com/miekg/dns"
+
+	"meridian/policy"
 )
 
 // maxAdditional is how many hosts of an RRset get their addresses along with it.
@@ -66,6 +68,8 @@ func (l *lookup) inZone(rdata []byte) bool {
 	return ok && int(target.labels) >= zone && bytes.Equal(target.suffix(zone), l.apex.name())
 }
 
+// addresses adds those that the keys at r say of owner. What a pool chooses comes along where it is
+// required: elsewhere the client asks for it, and has a choice made for it.
 func (l *lookup) addresses(r record, owner []byte, required bool) {
 	for i := range l.a.Sets {
 		if s := &l.a.Sets[i]; s.Section == AdditionalSection && bytes.EqualFold(s.Owner, owner) {
@@ -73,12 +77,26 @@ func (l *lookup) addresses(r record, owner []byte, required bool) {
 		}
 	}
 	for _, typ := range [...]uint16{dns.TypeA, dns.TypeAAAA} {
-		if p, ok := r.find(typ); ok {
-			l.a.Sets = append(l.a.Sets, RRset{
-				Section: AdditionalSection, Owner: owner, Required: required,
-				Type: typ, Count: p.Count, TTL: p.TTL, Data: p.data,
-			})
+		p, ok := r.covering(typ)
+		set := RRset{Section: AdditionalSection, Owner: owner, Required: required, Type: typ, TTL: p.TTL}
+		switch {
+		case !ok:
+		case p.Kind == Static:
+			set.Count, set.Data = p.Count, p.data
+			l.a.Sets = append(l.a.Sets, set)
+		case p.Kind == Steered && required:
+			l.steeredGlue(p, set)
 		}
+	}
+}
+
+// steeredGlue adds, as set, what the pool would answer for a name server, were it not below a cut.
+func (l *lookup) steeredGlue(p Part, set RRset) {
+	host := &l.a.target
+	l.t.about(host, "is steered: its glue is what the pool chooses")
+	if d := l.choose(host, p, set.Type); d.Outcome == policy.Chosen {
+		set.TTL = chosenTTL(p, d)
+		l.a.addChosen(set, d)
 	}
 }
 

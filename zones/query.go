@@ -115,16 +115,16 @@ func (l *lookup) add(section Section, offset uint8, p Part, ttl uint32) {
 	})
 }
 
-// addChosen adds the addresses of the decision's members as an RRset of type typ.
-func (a *Answer) addChosen(hop int, typ uint16, ttl uint32, d *policy.Decision) {
-	start, count := len(a.made), 0
+// addChosen adds the addresses of the decision's members, which are of set.Type, as set.
+func (a *Answer) addChosen(set RRset, d policy.Decision) {
+	start := len(a.made)
 	for _, pick := range d.Picks {
 		m := &d.Pool.Members[pick.Member]
 		for i := range m.Addrs {
 			if pick.Addrs&(1<<i) == 0 {
 				continue
 			}
-			if count++; typ == dns.TypeA {
+			if set.Count++; set.Type == dns.TypeA {
 				b := m.Addrs[i].As4()
 				a.made = append(append(a.made, 0, 4), b[:]...)
 			} else {
@@ -133,10 +133,8 @@ func (a *Answer) addChosen(hop int, typ uint16, ttl uint32, d *policy.Decision) 
 			}
 		}
 	}
-	a.Sets = append(a.Sets, RRset{
-		Section: AnswerSection, Hop: uint8(hop), Type: typ, Count: uint16(count), TTL: ttl,
-		Data: a.made[start:len(a.made):len(a.made)],
-	})
+	set.Data = a.made[start:len(a.made):len(a.made)]
+	a.Sets = append(a.Sets, set)
 }
 
 // RRs calls f with the RDATA of each RR of the set.

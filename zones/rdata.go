@@ -175,9 +175,12 @@ func (s *Steer) Compile(pool policy.ID, revision int64) (Part, error) {
 	return SteeredPart(pool, ttl, types, revision), nil
 }
 
-// notServed are types that a zone cannot hold: meta types, and what a server makes itself.
+// notServed are types that a zone cannot hold: meta types, what a server makes itself, and what no
+// server takes any more.
 var notServed = map[uint16]string{
 	dns.TypeSOA:      `the zone's "soa" key makes it`,
+	dns.TypeMD:       "it is obsolete, an MX says the same (RFC 1035 §3.3.4)",
+	dns.TypeMF:       "it is obsolete, an MX says the same (RFC 1035 §3.3.5)",
 	dns.TypeOPT:      "it belongs to messages, not to zones",
 	dns.TypeTKEY:     "it belongs to messages, not to zones",
 	dns.TypeTSIG:     "it belongs to messages, not to zones",

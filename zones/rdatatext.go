@@ -6,15 +6,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"reflect"
 	"regexp"
 	"strings"
 
 	"github.com/miekg/dns"
 )
-
-// atLine is how miekg/dns ends its messages; our own field says the line.
-var atLine = regexp.MustCompile(`(: "(\\"|[^"])*")?( at)? line: \d+:\d+$`)
 
 // ParseRData reads RDATA in the form of zone files (RFC 1035 §5.1, RFC 3597 §5), in the forms that
 // BIND takes. origin is absolute. wire is uncompressed.
@@ -32,18 +28,19 @@ func ParseRData(typ uint16, text, origin string) (rr dns.RR, wire []byte, err er
 	if rr, err = parseText(dns.Type(typ).String(), strings.Join(dialect(typ, words), " "), origin); err != nil {
 		return nil, nil, err
 	}
-	if err = cmp.Or(check(rr, words), checkFields(rr)); err != nil {
+	if err = cmp.Or(checkWords(typ, words), checkFields(rr)); err != nil {
 		return nil, nil, err
 	}
 	wire, err = PackRData(rr)
 	return rr, wire, err
 }
 
+// parseText reads RDATA that miekg/dns reads. typ is the type's name.
 func parseText(typ, text, origin string) (dns.RR, error) {
 	zp := dns.NewZoneParser(strings.NewReader(". 0 IN "+typ+" "+text+"\n"), origin, "")
 	rr, ok := zp.Next()
 	if err := zp.Err(); err != nil {
-		return nil, errors.New(atLine.ReplaceAllString(strings.TrimPrefix(err.Error(), "dns: "), ""))
+		return nil, textError(err)
 	}
 	if !ok {
 		return nil, errors.New("it is empty")
@@ -52,6 +49,21 @@ func parseText(typ, text, origin string) (dns.RR, error) {
 		return nil, errors.New("it goes on")
 	}
 	return rr, nil
+}
+
+// parserError is the form of the errors of miekg/dns: what is wrong, perhaps not said, and where.
+var parserError = regexp.MustCompile(`^dns: (.*?)(?:: ("(?:\\"|[^"])*"))?(?: at)? line: \d+:\d+$`)
+
+// textError leaves out what our own message says: the word and the line.
+func textError(err error) error {
+	parts := parserError.FindStringSubmatch(err.Error())
+	switch {
+	case parts == nil:
+		return err
+	case parts[1] == "":
+		return fmt.Errorf("wrong at %s", parts[2])
+	}
+	return errors.New(parts[1])
 }
 
 // parseUnknown reads RDATA in the form of unknown types. Of a known type it has to be what that type
@@ -65,35 +77,20 @@ func parseUnknown(typ uint16, words []string) (rr dns.RR, wire []byte, err error
 	if wire, err = hex.DecodeString(unknown.(*dns.RFC3597).Rdata); err != nil {
 		return nil, nil, err
 	}
+	wrong := fmt.Errorf("these bytes are no %s", dns.Type(typ))
 	if rr, err = UnpackRData(typ, wire); err != nil {
-		return nil, nil, fmt.Errorf("not what a %s has", dns.Type(typ))
+		return nil, nil, wrong
 	}
-	if err = checkFields(rr); err != nil {
-		return nil, nil, err
+	if same, err := PackRData(rr); err != nil || !bytes.Equal(same, wire) || len(wire) == 0 && !mayBeEmpty(rr) {
+		return nil, nil, wrong
 	}
-	_, isUnknown := rr.(*dns.RFC3597)
-	mayBeEmpty := isUnknown || typ == dns.TypeNULL || typ == dns.TypeAPL
-	same, err := PackRData(rr)
-	if err != nil || !bytes.Equal(same, wire) || len(wire) == 0 && !mayBeEmpty || len(wire) > 0 && lacksName(rr) {
-		return nil, nil, fmt.Errorf("not what a %s has", dns.Type(typ))
-	}
-	return rr, wire, nil
+	return rr, wire, checkFields(rr)
 }
 
-// lacksName says whether a name of the RDATA of rr is missing: that of the root is ".".
-func lacksName(rr dns.RR) bool { return anyLacksName(reflect.ValueOf(rr).Elem()) }
-
-func anyLacksName(fields reflect.Value) bool {
-	for i := range fields.NumField() {
-		f := fields.Type().Field(i)
-		switch v := fields.Field(i); {
-		case f.Anonymous && v.Kind() == reflect.Struct: // HTTPS is a SVCB
-			if anyLacksName(v) {
-				return true
-			}
-		case v.Kind() == reflect.String && strings.HasSuffix(f.Tag.Get("dns"), "domain-name") && v.Len() == 0:
-			return true
-		}
+func mayBeEmpty(rr dns.RR) bool {
+	switch rr.(type) {
+	case *dns.RFC3597, *dns.NULL, *dns.APL:
+		return true
 	}
 	return false
 }
@@ -104,25 +101,24 @@ const discovery = 1 << 7
 
 // PackRData is the RDATA of rr in wire form, uncompressed.
 func PackRData(rr dns.RR) ([]byte, error) {
-	var bit uint8
-	if relay, ok := rr.(*dns.AMTRELAY); ok && relay.GatewayType&discovery != 0 {
-		plain := *relay
-		plain.GatewayType &^= discovery
-		rr, bit = &plain, discovery
-	}
-	owner := rr.Header().Name
+	rr = dns.Copy(rr)
 	rr.Header().Name = "."
-	defer func() { rr.Header().Name = owner }()
+	relay, ok := rr.(*dns.AMTRELAY)
+	isDiscovery := ok && relay.GatewayType&discovery != 0
+	if isDiscovery {
+		relay.GatewayType &^= discovery
+	}
 	wire := make([]byte, dns.Len(rr)+1)
 	end, err := dns.PackRR(rr, wire, 0, nil, false)
 	if err != nil {
 		return nil, errors.New(strings.TrimPrefix(err.Error(), "dns: "))
 	}
 	const rrHeader = 11 // the root as owner, type, class, TTL, length
-	if bit != 0 {
-		wire[rrHeader+1] |= bit
+	wire = wire[rrHeader:end:end]
+	if isDiscovery {
+		wire[1] |= discovery
 	}
-	return wire[rrHeader:end:end], nil
+	return wire, nil
 }
 
 // UnpackRData is the record of the root that has the RDATA. It can be packed and written again: miekg/dns

@@ -93,6 +93,17 @@ func (r record) find(typ uint16) (Part, bool) {
 	return Part{}, false
 }
 
+// covering returns the part that answers for a type.
+func (r record) covering(typ uint16) (Part, bool) {
+	for i, at := 0, r.first(); i < r.parts(); i++ {
+		var p Part
+		if p, at = r.part(at); p.Covers(typ) {
+			return p, true
+		}
+	}
+	return Part{}, false
+}
+
 // Flags of a record.
 const (
 	hasSOA = 1 << iota

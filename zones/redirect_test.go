@@ -1,6 +1,8 @@
 package zones
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,6 +49,8 @@ example.com
   *.wild A 192.0.2.27
   _sip._tcp SRV 1 2 3 mx1
   web HTTPS 1 mx1 alpn=h2
+  _8443._foo SVCB 1 mx1 port=8443
+  _8443._bar SVCB 0 mx1
   self HTTPS 1 . alpn=h2
 child.example.com
   www A 192.0.2.56
@@ -91,6 +95,13 @@ up.example.com. 300 DNAME example.com.
 nothere.up.example.com. 300 CNAME nothere.example.com.
 authority example.com. 30 SOA`},
 		{"6672 §2.2 too long a name", strings.Repeat("d", 63) + ".long.example.com", dns.TypeA, `
+name_too_long aa
+long.example.com. 300 DNAME ` + long + `.example.com.`},
+		{"6672 §2.2 a name of 255 bytes is not too long", strings.Repeat("e", 49) + ".long.example.com", dns.TypeCNAME, `
+found aa
+long.example.com. 300 DNAME ` + long + `.example.com.
+` + strings.Repeat("e", 49) + `.long.example.com. 300 CNAME ` + strings.Repeat("e", 49) + "." + long + `.example.com.`},
+		{"6672 §2.2 a name of 256 bytes is", strings.Repeat("e", 50) + ".long.example.com", dns.TypeCNAME, `
 name_too_long aa
 long.example.com. 300 DNAME ` + long + `.example.com.`},
 		{"6672 §5.2 a loop ends", "x.ring1.example.com", dns.TypeA, `
@@ -148,6 +159,16 @@ found aa
 web.example.com. 300 HTTPS 1 mx1.example.com. alpn="h2"
 additional mx1.example.com. 300 A 192.0.2.25
 additional mx1.example.com. 300 AAAA 2001:db8::25`},
+		{"9460 §4.1 SVCB", "_8443._foo.example.com", dns.TypeSVCB, `
+found aa
+_8443._foo.example.com. 300 SVCB 1 mx1.example.com. port="8443"
+additional mx1.example.com. 300 A 192.0.2.25
+additional mx1.example.com. 300 AAAA 2001:db8::25`},
+		{"9460 §4.1 SVCB as an alias", "_8443._bar.example.com", dns.TypeSVCB, `
+found aa
+_8443._bar.example.com. 300 SVCB 0 mx1.example.com.
+additional mx1.example.com. 300 A 192.0.2.25
+additional mx1.example.com. 300 AAAA 2001:db8::25`},
 		{"9460 §2.5.2 the owner itself", "self.example.com", dns.TypeHTTPS, `
 found aa
 self.example.com. 300 HTTPS 1 . alpn="h2"`},
@@ -195,6 +216,130 @@ example.com
 		}
 		if len(got) != len(c.want) || got[0] != c.want[0] || len(got) > 1 && got[1] != c.want[1] {
 			t.Errorf("%s: required %v, expected %v", c.name, got, c.want)
+		}
+	}
+}
+
+// TestSteeredGlue: a name server below a cut may be steered. Nobody else can tell where it is, so a
+// referral has what its pool chooses; where it need not be there, the client asks for it.
+func TestSteeredGlue(t *testing.T) {
+	s := scene(t, `
+example.com
+  sub NS ns.sub
+  ns.sub steer web
+  mixed NS ns.mixed
+  ns.mixed AAAA 2001:db8::53
+  ns.mixed steer four
+  dead NS ns.dead
+  ns.dead steer down
+  quiet NS ns.quiet
+  ns.quiet steer quiet
+  other NS ns.sub
+  mail MX 10 host
+  host steer four
+pool web
+  a 192.0.2.1+ 2001:db8::1-
+  b 192.0.2.2- 2001:db8::2+
+pool four
+  a 192.0.2.4+
+pool down
+  a 192.0.2.5-
+pool quiet nodata
+  a 192.0.2.6-
+`)
+	e := s.Edit()
+	o := mustOwner(t, "example.com", "ns.mixed")
+	e.Put(o, SteeredPart(1, 30, []uint16{dns.TypeA}, 1))
+	s = e.Commit(2)
+	var used Answer
+	for _, c := range []struct {
+		name string
+		typ  uint16
+		want string
+	}{
+		{"www.sub.example.com", dns.TypeA, `
+referral
+authority sub.example.com. 300 NS ns.sub.example.com.
+additional ns.sub.example.com. 30 A 192.0.2.1
+additional ns.sub.example.com. 30 AAAA 2001:db8::2`},
+		{"ns.sub.example.com", dns.TypeA, `
+referral
+authority sub.example.com. 300 NS ns.sub.example.com.
+additional ns.sub.example.com. 30 A 192.0.2.1
+additional ns.sub.example.com. 30 AAAA 2001:db8::2`},
+		{"www.mixed.example.com", dns.TypeA, `
+referral
+authority mixed.example.com. 300 NS ns.mixed.example.com.
+additional ns.mixed.example.com. 30 A 192.0.2.4
+additional ns.mixed.example.com. 300 AAAA 2001:db8::53`},
+		{"www.dead.example.com", dns.TypeA, `
+referral
+authority dead.example.com. 300 NS ns.dead.example.com.
+additional ns.dead.example.com. 10 A 192.0.2.5`},
+		{"www.quiet.example.com", dns.TypeA, `
+referral
+authority quiet.example.com. 300 NS ns.quiet.example.com.`},
+		{"www.other.example.com", dns.TypeA, `
+referral
+authority other.example.com. 300 NS ns.sub.example.com.`},
+		{"mail.example.com", dns.TypeMX, `
+found aa
+mail.example.com. 300 MX 10 host.example.com.`},
+	} {
+		q := question(t, c.name, c.typ)
+		if got := ask(t, s, q, &used); got != c.want[1:] {
+			t.Errorf("%s:\n%s\nwant%s", c.name, got, c.want)
+		}
+		for _, set := range used.Sets {
+			if set.Section == AdditionalSection && !set.Required {
+				t.Errorf("%s: the glue is not required", c.name)
+			}
+		}
+		if used.Decision.Pool != nil {
+			t.Errorf("%s: glue is not the answer, but %s is in the decision", c.name, used.Decision.Pool.Name)
+		}
+		if n := testing.AllocsPerRun(10, func() { Resolve(s, q, &used, nil) }); n > 0 && !raceEnabled {
+			t.Errorf("%s: %v allocations", c.name, n)
+		}
+	}
+	trace := new(Trace)
+	Resolve(s, question(t, "www.sub.example.com", dns.TypeA), &used, trace)
+	var said []string
+	decisions := 0
+	for _, step := range trace.Steps {
+		if said = append(said, step.Text); step.Decision != nil {
+			decisions++
+		}
+	}
+	if !slices.Contains(said, "ns.sub.example.com is steered: its glue is what the pool chooses") || decisions != 2 {
+		t.Errorf("the trace says %q, and has %d decisions", said, decisions)
+	}
+}
+
+// TestMaxAdditional: of an RRset's hosts the first sixteen have their addresses along; glue has no
+// limit (RFC 9471 §3).
+func TestMaxAdditional(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("example.com\n")
+	for i := range maxAdditional + 1 {
+		fmt.Fprintf(&text, "  mail MX %d h%d\n  sub NS h%d.sub\n  h%d A 192.0.2.%d\n  h%d.sub A 192.0.2.%d\n", i, i, i, i, i, i, i)
+	}
+	s := scene(t, text.String())
+	var a Answer
+	for _, c := range []struct {
+		name string
+		typ  uint16
+		want int
+	}{{"mail.example.com", dns.TypeMX, maxAdditional}, {"www.sub.example.com", dns.TypeA, maxAdditional + 1}} {
+		Resolve(s, question(t, c.name, c.typ), &a, nil)
+		got := 0
+		for _, set := range a.Sets {
+			if set.Section == AdditionalSection {
+				got++
+			}
+		}
+		if got != c.want || a.Sets[0].Count != maxAdditional+1 {
+			t.Errorf("%s: addresses of %d hosts of %d, expected %d", c.name, got, a.Sets[0].Count, c.want)
 		}
 	}
 }

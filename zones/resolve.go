@@ -209,34 +209,20 @@ func (l *lookup) redirect(at record) (target []byte) {
 	return data[2:]
 }
 
-// steer asks the pool.
+// steer answers with what the pool chooses.
 func (l *lookup) steer(p Part) {
-	pool := l.s.Pools[p.Pool()]
-	client := l.q.Client
-	client.Family = policy.IPv4
-	if l.q.Type == dns.TypeAAAA {
-		client.Family = policy.IPv6
-	}
-	// A pool that has no member yet, or no more, may have one soon: Select makes it a passing NODATA.
-	if len(pool.Members) > 0 && !pool.CouldGive(client.Family) {
-		l.t.about(l.name, "is steered by a pool of which no member has such an address, up or not")
-		l.negative(NoData)
-		return
-	}
 	a := l.a
-	d := policy.Select(pool, l.s.Pools, client, l.q.Random, &a.scratch, l.t.decision())
+	d := l.choose(l.name, p, l.q.Type)
 	a.Decision = d
 	switch d.Outcome {
 	case policy.Chosen:
-		ttl := p.TTL
 		if d.FailOpen {
-			ttl = min(ttl, failOpenTTL)
 			a.Error = errFailOpen
 		}
-		a.addChosen(l.hop, l.q.Type, ttl, &d)
+		a.addChosen(RRset{Section: AnswerSection, Hop: uint8(l.hop), Type: l.q.Type, TTL: chosenTTL(p, d)}, d)
 	case policy.NoData:
 		l.negative(NoData)
-		if a.Outcome == NoData {
+		if a.Outcome == NoData && d.Pool != nil {
 			a.Error = errNoMember
 			soa := &a.Sets[len(a.Sets)-1]
 			soa.TTL = min(soa.TTL, passingTTL)
@@ -245,6 +231,31 @@ func (l *lookup) steer(p Part) {
 		a.fail()
 		a.Error = errNoMember
 	}
+}
+
+// choose asks the pool of a steered name, of which p is the part, for addresses. The decision has no pool where none could
+// ever be given.
+func (l *lookup) choose(name *Name, p Part, typ uint16) policy.Decision {
+	pool := l.s.Pools[p.Pool()]
+	client := l.q.Client
+	client.Family = policy.IPv4
+	if typ == dns.TypeAAAA {
+		client.Family = policy.IPv6
+	}
+	// A pool that has no member yet, or no more, may have one soon: Select makes it a passing NODATA.
+	if len(pool.Members) > 0 && !pool.CouldGive(client.Family) {
+		l.t.about(name, "is steered by a pool of which no member has such an address, up or not")
+		return policy.Decision{Outcome: policy.NoData}
+	}
+	return policy.Select(pool, l.s.Pools, client, l.q.Random, &l.a.scratch, l.t.decision())
+}
+
+// chosenTTL is that of the addresses chosen.
+func chosenTTL(p Part, d policy.Decision) uint32 {
+	if d.FailOpen {
+		return min(p.TTL, failOpenTTL)
+	}
+	return p.TTL
 }
 
 // negative adds the SOA that says how long "not there" may be believed (RFC 2308 §3).

@@ -64,7 +64,7 @@ func WordEnd(text string, at int) (end int, closed bool) {
 	return at, !quoted
 }
 
-// checkEscapes finds what begins like an escape of three digits and is none; miekg/dns takes such for
+// checkEscapes finds what begins like an escape of three digits and is none, which miekg/dns takes for
 // something else.
 func checkEscapes(word string) error {
 	for i := 0; i < len(word); i++ {
@@ -86,10 +86,13 @@ func Unquoted(word string) string {
 		return word
 	}
 	inner := word[1 : len(word)-1]
-	if strings.Contains(unescaper.Replace(inner), `"`) { // two strings, with nothing between them
+	if HasQuote(inner) { // two strings, with nothing between them
 		return word
 	}
 	return strings.ReplaceAll(inner, `\"`, `"`)
 }
 
-var unescaper = strings.NewReplacer(`\\`, "", `\"`, "")
+// HasQuote says whether a word has a quote that is not escaped.
+func HasQuote(word string) bool { return strings.Contains(withoutEscaped.Replace(word), `"`) }
+
+var withoutEscaped = strings.NewReplacer(`\\`, "", `\"`, "")

@@ -24,9 +24,9 @@ var update = flag.Bool("update", false, "write the transcripts of dig anew inste
 
 // TestDig asks a server on real sockets with the dig that operators have. A transcript
 // testdata/dig/NAME.dig is asked of the registry NAME.json beside it. Its lines that begin with
-// "$ dig" are the commands, "$ down CHECK ADDRESS:PORT" tells the server of a failed check; what
-// follows up to the next of them is what dig printed, ids set to 0 and the records of an RRset in
-// order.
+// "$ dig" are the commands, "$ down CHECK ADDRESS:PORT" tells the server of a failed check, "$ serve
+// nsid=NAME version=NAME" what it is to say of itself; what follows up to the next of them is what dig
+// printed, ids set to 0 and the records of an RRset in order.
 func TestDig(t *testing.T) {
 	files, _ := filepath.Glob("../../testdata/dig/*.dig")
 	if len(files) == 0 {
@@ -71,7 +71,11 @@ func digTranscript(t *testing.T, text, manifest string) string {
 	for _, e := range m {
 		u.Entries = append(u.Entries, store.Entry{Key: e.Key, Value: e.Value, Revision: 1})
 	}
-	d := startDig(t, u)
+	var self server.Config
+	if m := serveLine.FindStringSubmatch(text); m != nil {
+		self.NSID, self.Version = m[1], m[2]
+	}
+	d := startDig(t, u, self)
 	var out strings.Builder
 	inOutput := false
 	for line := range strings.Lines(text) {
@@ -86,6 +90,10 @@ func digTranscript(t *testing.T, text, manifest string) string {
 		out.WriteString(line)
 		if args[1] == "dig" {
 			out.WriteString(d.run(t, args[2:]) + "\n")
+			continue
+		}
+		if args[1] == "serve" { // it does
+			out.WriteString("\n")
 			continue
 		}
 		state := map[string]health.State{"down": health.Down, "up": health.Up}[args[1]]
@@ -103,7 +111,7 @@ type digServer struct {
 	checked chan struct{}
 }
 
-func startDig(t *testing.T, u store.Update) *digServer {
+func startDig(t *testing.T, u store.Update, config server.Config) *digServer {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	t.Cleanup(func() { cancel(); <-done })
@@ -121,7 +129,8 @@ func startDig(t *testing.T, u store.Update) *digServer {
 	})
 	updates <- u
 	d.checked <- struct{}{} // comes through when the update is taken in
-	s := server.New(server.Config{Listen: []string{"127.0.0.1:0"}, Log: log}, &applier.Snapshot)
+	config.Listen, config.Log = []string{"127.0.0.1:0"}, log
+	s := server.New(config, &applier.Snapshot)
 	if err := s.Listen(); err != nil {
 		t.Fatal(err)
 	}
@@ -132,6 +141,7 @@ func startDig(t *testing.T, u store.Update) *digServer {
 
 var (
 	messageID = regexp.MustCompile(`id: \d+`)
+	serveLine = regexp.MustCompile(`(?m)^\$ serve nsid=(\S+) version=(\S+)$`)
 	records   = regexp.MustCompile(`(?m)^[^;\s].*$`)
 )
 

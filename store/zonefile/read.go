@@ -86,10 +86,6 @@ func (r *reader) line(sc *scope, at Place, e entry) {
 	tokens := e.tokens
 	if !e.blank {
 		var err error
-		if sc.owner = nil; strings.Contains(unescaped.Replace(tokens[0]), `"`) { // BIND and NSD take the quotes off
-			r.refuse(at, `%.60q is not an owner: a quote in a name is written as \"`, tokens[0])
-			return
-		}
 		if sc.owner, err = r.owner(tokens[0], sc.origin); err != nil {
 			r.refuse(at, "%v", err)
 			return
@@ -109,6 +105,9 @@ func (r *reader) line(sc *scope, at Place, e entry) {
 }
 
 func (r *reader) owner(text, origin string) (*owner, error) {
+	if zones.HasQuote(text) { // BIND and NSD take the quotes off
+		return nil, fmt.Errorf(`%.60q is not an owner: a quote in a name is written as \"`, text)
+	}
 	full := absolute(text, origin)
 	n, err := parseName(full)
 	if err != nil {
@@ -124,8 +123,6 @@ func (r *reader) owner(text, origin string) (*owner, error) {
 		}
 	}
 }
-
-var unescaped = strings.NewReplacer(`\\`, "", `\"`, "")
 
 // header is what a record says before its RDATA.
 type header struct {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -20,6 +21,22 @@ type Spec struct {
 	Steps   []Step   `json:"steps,omitzero"`    // or the chain itself
 	Check   string   `json:"check,omitzero"`    // the check that watches the members; without one they are up
 	OnEmpty []string `json:"on_empty,omitzero"` // "all", "pool:<pool>", "nodata", "servfail", tried in order; default ["all"]
+
+	// How long a member whose lease has ended stays while its check says up; default 10m, at most 24h, 0s: not at all.
+	Linger *spec.Duration `json:"linger,omitzero"`
+}
+
+const (
+	defaultLinger = 10 * time.Minute
+	maxLinger     = 24 * time.Hour
+)
+
+// LingerFor is Linger or its default.
+func (s *Spec) LingerFor() time.Duration {
+	if s.Linger == nil {
+		return defaultLinger
+	}
+	return time.Duration(*s.Linger)
 }
 
 // Policies are the short names and the chains they stand for.
@@ -179,6 +196,9 @@ func (s *Spec) Validate() error {
 			return spec.Errorf(fmt.Sprintf("on_empty[%d]", i), "%q is there twice", word)
 		}
 	}
+	if l := s.LingerFor(); l < 0 || l > maxLinger {
+		return spec.Errorf("linger", "%v is out of range, expected 0s to 24h", l)
+	}
 	return nil
 }
 
@@ -238,6 +258,7 @@ type MemberSpec struct {
 	Site      string       `json:"site,omitzero"`       // where it stands: a site/<site>
 	CheckAddr *netip.Addr  `json:"check_addr,omitzero"` // checked in place of each address
 	Port      uint16       `json:"port,omitzero"`       // where it serves, and is checked unless the check says otherwise
+	Leaving   bool         `json:"leaving,omitzero"`    // it means to go: it is given no more, and does not linger
 }
 
 // Validate says what is wrong with m, as a *spec.Error.

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"log/slog"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,85 +15,331 @@ import (
 // Applier is the one goroutine that turns changes of the registry and of health into what is
 // served. Readers load Snapshot, and nothing else.
 type Applier struct {
-	Snapshot atomic.Pointer[zones.Snapshot] // nil until the registry was read once
+	Snapshot atomic.Pointer[zones.Snapshot] // nil until the registry, or its image, was read once
 
-	// SetTargets and SetFaults, where not nil, are called by Run when what they are given has
-	// changed. They must not block.
+	// SetTargets, SetFaults and SetStatus, where not nil, are called by Run when what they are given
+	// has changed. They must not block.
 	SetTargets func([]health.Target)
 	SetFaults  func([]Fault)
+	SetStatus  func(Status)
+
+	// Earlier, where not nil, finds the value that a key had just before a revision; ok is false where
+	// nobody knows.
+	Earlier func(ctx context.Context, key string, before int64) (e Entry, ok bool, err error)
 
 	log      *slog.Logger
 	registry *Registry
-	ready    chan struct{} // closed once queries are answered as well as they will be
-	faulty   atomic.Int64
-	pending  atomic.Int64
-	updates  atomic.Int64
-	changed  atomic.Int64 // unix nanoseconds of the last snapshot
+	image    *zones.Snapshot // restored, and served where etcd does not answer in time
+	ready    chan struct{}   // closed once queries are answered as well as they will be
+	again    chan struct{}   // of size one: the registry is to be read again
+	changed  chan struct{}   // of size one: there is something new for an image
+	images   chan chan *Image
+	recalled chan []Former
+
+	mu       sync.Mutex
+	status   Status
+	at       time.Time // of the last snapshot
+	updates  int64     // taken in
+	readings int       // of former values under way
+
+	asked map[string]int64 // wrong keys whose former values were asked for, and of which revision
 }
 
-// firstRound is how long the first round of checks may delay readiness.
-const firstRound = 2 * time.Second
+const (
+	// firstRound is how long the first round of checks may delay readiness.
+	firstRound = 2 * time.Second
+
+	// patience is how long etcd may take at the start before the disk image is served.
+	patience = 300 * time.Millisecond
+)
 
 // NewApplier returns an applier whose Run has not begun.
 func NewApplier(log *slog.Logger) *Applier {
-	return &Applier{log: log, registry: NewRegistry(log), ready: make(chan struct{})}
+	return &Applier{
+		log: log, registry: NewRegistry(log),
+		ready: make(chan struct{}), again: make(chan struct{}, 1), changed: make(chan struct{}, 1),
+		images: make(chan chan *Image), recalled: make(chan []Former), asked: map[string]int64{},
+	}
 }
+
+// Restore has the applier know what the image does. It is called before Run.
+func (a *Applier) Restore(img *Image) { a.image = a.registry.Restore(img) }
+
+// Again receives when all there is should be read again.
+func (a *Applier) Again() <-chan struct{} { return a.again }
+
+// Changed receives when an image would not be what it was.
+func (a *Applier) Changed() <-chan struct{} { return a.changed }
+
+// Image is what is to be known after a restart, nil before the first snapshot and once Run has ended.
+func (a *Applier) Image(ctx context.Context) *Image {
+	answer := make(chan *Image, 1)
+	select {
+	case a.images <- answer:
+		return <-answer
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// LastImage is Image after Run has ended.
+func (a *Applier) LastImage() *Image { return a.registry.Image() }
 
 // Run takes updates until ctx is done, and the reports of health whenever checked says that there
 // are some.
 func (a *Applier) Run(ctx context.Context, updates <-chan Update, checked <-chan struct{}, take func() []health.Report) {
-	var patience <-chan time.Time // until the first round of checks has taken long enough
-	for settled, late := false, false; ; {
+	r := a.registry
+	compared := make(chan Update)
+	go a.compare(ctx, updates, compared)
+	serveImage := time.After(patience)
+	if a.image == nil {
+		serveImage = nil
+	}
+	var late <-chan time.Time // when the first round of checks has taken long enough
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	rereads := rereads{}
+	for settled, overdue := false, false; ; {
+		first := a.Snapshot.Load() == nil
 		select {
 		case <-ctx.Done():
 			return
-		case u := <-updates:
-			start := time.Now()
-			first := a.Snapshot.Load() == nil
-			s := a.registry.Apply(u)
-			a.Snapshot.Store(s)
-			a.publish(first)
-			a.log.Debug("snapshot published", "revision", s.Revision, "keys", len(u.Entries), "took", time.Since(start))
+		case u := <-compared:
+			a.apply(ctx, u)
+		case <-serveImage:
 			if first {
-				a.log.Info("registry read", "revision", s.Revision, "zones", s.Zones(), "names", s.Names,
-					"pools", len(a.registry.pools), "faults", len(a.registry.faults.byKey), "took", time.Since(start))
-				patience = time.After(firstRound)
+				a.serveImage()
 			}
 		case <-checked:
-			for _, r := range take() {
-				a.registry.targets.report(r)
+			reports := take()
+			for _, report := range reports {
+				r.targets.report(report)
 			}
-		case <-patience:
-			late = true
+			if len(reports) > 0 {
+				signal(a.changed)
+				a.lapse(ctx)
+			}
+		case former := <-a.recalled:
+			a.recall(ctx, former)
+		case answer := <-a.images:
+			answer <- r.Image()
+		case <-tick.C:
+			a.lapse(ctx)
+			if rereads.due(r.refused != nil) {
+				signal(a.again)
+			}
+		case <-late:
+			overdue = true
 		}
-		if !settled && a.Snapshot.Load() != nil && (late || a.registry.targets.unknown() == 0) {
+		if first && a.Snapshot.Load() != nil {
+			late = time.After(firstRound)
+		}
+		if !settled && a.Snapshot.Load() != nil && (overdue || r.targets.unknown() == 0 && a.readings == 0) {
 			settled = true
 			close(a.ready)
+			a.tell()
 		}
 	}
 }
 
-// publish passes on what an update changed beside the snapshot.
-func (a *Applier) publish(first bool) {
-	a.updates.Add(1)
-	a.changed.Store(time.Now().UnixNano())
+// compare looks ahead through what was read anew.
+func (a *Applier) compare(ctx context.Context, updates <-chan Update, compared chan<- Update) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case u := <-updates:
+			u.compare(a.Snapshot.Load())
+			select {
+			case compared <- u:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// apply takes an update in.
+func (a *Applier) apply(ctx context.Context, u Update) {
+	start, first := time.Now(), a.Snapshot.Load() == nil
+	s := a.registry.Apply(u)
+	if a.registry.WantsRead() {
+		signal(a.again)
+	}
+	a.publish(s, first)
+	a.log.Debug("snapshot published", "revision", s.Revision, "keys", len(u.Entries), "took", time.Since(start))
+	if first {
+		a.log.Info("registry read", "revision", s.Revision, "zones", s.Zones(), "names", s.Names,
+			"pools", len(a.registry.pools), "faults", len(a.registry.faults.byKey), "took", time.Since(start))
+	}
+	if u.Full {
+		a.askFormer(ctx)
+	}
+}
+
+// serveImage answers from the disk image: etcd is away.
+func (a *Applier) serveImage() {
+	a.publish(a.image, true)
+	a.log.Warn("etcd does not answer: serving the disk image", "revision", a.image.Revision, "names", a.image.Names)
+}
+
+// lapse lets go of the members that linger no more.
+func (a *Applier) lapse(ctx context.Context) {
+	if len(a.registry.unregistered) == 0 {
+		return
+	}
+	if deletes := a.registry.Lapsed(); len(deletes) > 0 {
+		a.publish(a.registry.take(Update{Revision: a.registry.snapshot.Revision, Entries: deletes}), false)
+	}
+}
+
+// rereads says when to look again at an etcd that is not obeyed: soon at first.
+type rereads struct {
+	next time.Time
+	wait time.Duration
+}
+
+func (r *rereads) due(refused bool) bool {
+	now := time.Now()
+	switch {
+	case !refused:
+		*r = rereads{}
+		return false
+	case r.next.IsZero():
+		r.wait = time.Second
+	case now.Before(r.next):
+		return false
+	default:
+		r.wait = min(2*r.wait, 30*time.Second)
+	}
+	r.next = now.Add(r.wait)
+	return r.wait > time.Second
+}
+
+const (
+	maxFormer  = 1000 // keys of which former values are asked for
+	maxFormers = 8    // values of each
+)
+
+// askFormer asks, in a goroutine of its own, for what wrong keys said before.
+func (a *Applier) askFormer(ctx context.Context) {
+	if a.Earlier == nil || a.readings > 0 {
+		return
+	}
+	if len(a.asked) > 10*maxFormer {
+		clear(a.asked)
+	}
+	var faults []Fault
+	for _, f := range a.registry.Forgotten() {
+		if len(faults) < maxFormer && a.asked[f.Key] != f.Revision {
+			a.asked[f.Key] = f.Revision
+			faults = append(faults, f)
+		}
+	}
+	if len(faults) == 0 {
+		return
+	}
+	a.readings++
+	go a.findFormer(ctx, faults)
+}
+
+// findFormer goes back from value to value for as long as they are wrong.
+func (a *Applier) findFormer(ctx context.Context, faults []Fault) {
+	now, at := map[string]Entry{}, map[string]int64{}
+	for _, f := range faults {
+		if e, ok, err := a.Earlier(ctx, f.Key, f.Revision+1); err == nil && ok && e.Revision == f.Revision {
+			now[f.Key], at[f.Key] = e, e.Revision
+		}
+	}
+	for range maxFormers {
+		var found []Former
+		for key, revision := range at {
+			e, ok, err := a.Earlier(ctx, key, revision)
+			if err != nil || !ok {
+				delete(at, key)
+				continue
+			}
+			at[key] = e.Revision
+			found = append(found, Former{Now: now[key], Before: e})
+		}
+		if len(found) == 0 || !a.send(ctx, found) {
+			break
+		}
+	}
+	a.send(ctx, nil)
+}
+
+func (a *Applier) send(ctx context.Context, found []Former) bool {
+	select {
+	case a.recalled <- found:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// recall takes in what wrong keys said before; none is the end of it.
+func (a *Applier) recall(ctx context.Context, former []Former) {
+	if former == nil {
+		a.readings--
+		return
+	}
+	if s := a.registry.Recall(former); s != nil {
+		a.publish(s, false)
+	}
+}
+
+// publish serves a snapshot and passes on what changed beside it.
+func (a *Applier) publish(s *zones.Snapshot, first bool) {
+	a.Snapshot.Store(s)
+	a.mu.Lock()
+	a.updates++
+	a.at = time.Now()
+	a.mu.Unlock()
 	if a.registry.targets.changed && a.SetTargets != nil {
 		a.SetTargets(a.registry.Targets())
 	}
 	if f := a.registry.faults; f.changed || first {
 		f.changed = false
 		list := f.list()
-		waiting := 0
+		a.mu.Lock()
+		a.status.Rejected, a.status.Pending = 0, 0
 		for _, one := range list {
-			if one.Awaits != "" {
-				waiting++
+			switch {
+			case one.Awaits != "":
+				a.status.Pending++
+			case !strings.HasPrefix(one.Error, leaseEnded) && one.Key != acceptKey:
+				a.status.Rejected++
 			}
 		}
-		a.faulty.Store(int64(len(list) - waiting))
-		a.pending.Store(int64(waiting))
+		a.mu.Unlock()
 		if a.SetFaults != nil {
 			a.SetFaults(list)
 		}
+	}
+	signal(a.changed)
+	a.tell()
+}
+
+// tell brings the status up to date.
+func (a *Applier) tell() {
+	s, r := a.Snapshot.Load(), a.registry
+	ok, _ := a.Ready()
+	a.mu.Lock()
+	st := &a.status
+	st.Ready, st.Revision, st.Changed, st.Zones, st.Names, st.Pools = ok, s.Revision, r.newest, s.Zones(), s.Names, len(r.pools)
+	st.Image, st.Refused, st.Held, st.Drift, st.Unregistered = r.fromImage, r.Refused(), r.Held(), r.drift, len(r.unregistered)
+	told := *st
+	a.mu.Unlock()
+	if a.SetStatus != nil {
+		a.SetStatus(told)
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
@@ -112,6 +360,13 @@ func (a *Applier) Ready() (ok bool, why string) {
 	return false, "the first round of health checks is under way"
 }
 
+// Status is what the applier knows of how the server stands. Any goroutine may call it.
+func (a *Applier) Status() Status {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.status
+}
+
 // Stats are figures of the applier.
 type Stats struct {
 	Rejected int64     // keys not served as they stand
@@ -122,9 +377,7 @@ type Stats struct {
 
 // Stats may be called by any goroutine.
 func (a *Applier) Stats() Stats {
-	s := Stats{Rejected: a.faulty.Load(), Pending: a.pending.Load(), Updates: a.updates.Load()}
-	if at := a.changed.Load(); at != 0 {
-		s.Changed = time.Unix(0, at)
-	}
-	return s
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return Stats{Rejected: int64(a.status.Rejected), Pending: int64(a.status.Pending), Updates: a.updates, Changed: a.at}
 }

@@ -20,6 +20,7 @@ const (
 	kindPolicy
 	kindSOA
 	kindName
+	kindControl
 )
 
 // key is a parsed key.
@@ -40,9 +41,10 @@ var forms = []string{
 	"pool/<pool>/policy",
 	"pool/<pool>/member/<member>",
 	"check/<check>",
+	acceptKey,
 }
 
-var firstWords = []string{"zone", "site", "pool", "check"}
+var firstWords = []string{"zone", "site", "pool", "check", "control"}
 
 var nameForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`)
 
@@ -81,6 +83,8 @@ func parseKey(text string) (key, *spec.Error) {
 		if err = CheckName(k.name); err == nil {
 			err = CheckName(k.child)
 		}
+	case text == acceptKey:
+		k.kind = kindControl
 	case parts[0] == "":
 		return key{}, spec.Errorf("", "keys are written without the prefix and without a leading slash, such as pool/web/policy")
 	default:

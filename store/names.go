@@ -28,7 +28,7 @@ func zoneOf(key string) string { return strings.SplitN(key, "/", 3)[1] }
 
 // takeSOA makes or changes a zone.
 func (b *batch) takeSOA(k key, e Entry) {
-	b.edit.Touch(k.owner, e.Revision)
+	b.touch(k.owner, e.Revision)
 	b.orphans[zoneOf(k.text)] = k.owner
 	old, had := b.prev.Part(k.owner, dns.TypeSOA)
 	had = had && old.Kind == zones.Static
@@ -101,6 +101,8 @@ func (b *batch) takeName(prefix string, entries []Entry) {
 	if zone := zoneOf(prefix); b.orphans[zone].Name == nil {
 		b.orphans[zone] = o.Top()
 	}
+	b.keysOf[zoneOf(prefix)] -= keysOf(o, b.prev.Parts(o))
+	defer func() { b.keysOf[zoneOf(prefix)] += keysOf(o, b.edit.Parts(o)) }()
 	claims := b.claims(o, prefix, entries)
 	slices.SortFunc(claims, func(x, y claim) int {
 		return cmp.Or(cmp.Compare(x.entry.Revision, y.entry.Revision), strings.Compare(x.entry.Key, y.entry.Key))
@@ -129,7 +131,7 @@ func (b *batch) takeName(prefix string, entries []Entry) {
 		b.refuse(o, c)
 	}
 	for _, e := range entries {
-		b.edit.Touch(o, e.Revision)
+		b.touch(o, e.Revision)
 		if e.Deleted {
 			b.faults.clear(e.Key)
 		}
@@ -252,7 +254,12 @@ func (b *batch) refuse(o zones.Owner, c claim) {
 // that no soa makes a zone of.
 func (b *batch) settleZones() {
 	if b.update.Full {
-		b.settleSerials()
+		// A zone that was not served before changed at this revision at the latest.
+		for _, e := range b.queue[kindSOA] {
+			if _, served := b.prev.Serial(b.keys[e.Key].owner); !served {
+				b.touch(b.keys[e.Key].owner, b.update.Revision)
+			}
+		}
 	}
 	for zone, apex := range b.orphans {
 		text := "zone/" + zone + "/soa"
@@ -266,20 +273,29 @@ func (b *batch) settleZones() {
 	}
 }
 
-// settleSerials keeps serials from going back where the changes themselves were not seen: a zone
-// that was not served before, or that lost a key, changed at this revision at the latest.
-func (b *batch) settleSerials() {
-	for _, e := range b.queue[kindSOA] {
-		apex := b.keys[e.Key].owner
-		last := b.update.Revision
-		if serial, ok := b.prev.Serial(apex); ok {
-			last -= int64(uint32(last) - serial) // the latest revision of which serial is the end
-		}
-		b.edit.Touch(apex, last)
+// touch has the zone's serial become the revision's, or stay where that would be a step back: a key
+// that waited is taken in later than it was written, and an etcd may have been restored from a copy.
+func (b *batch) touch(o zones.Owner, revision int64) {
+	if serial, ok := b.prev.Serial(o); ok {
+		revision = max(revision, b.prev.Revision+ahead(serial, b.prev.Revision))
 	}
-	b.prev.Each(func(o zones.Owner, p zones.Part) {
-		if _, kept := b.edit.Part(o, p.Type); !kept {
-			b.edit.Touch(o, b.update.Revision)
+	if b.before != nil {
+		if serial, ok := b.before.Serial(o); ok {
+			revision += max(0, ahead(serial, revision))
 		}
-	})
+	}
+	b.edit.Touch(o, revision)
+}
+
+// ahead is how far a serial is ahead of a revision's, below zero if it is behind (RFC 1982 §3.2).
+func ahead(serial uint32, revision int64) int64 { return int64(int32(serial - uint32(revision))) }
+
+// keysOf is how many of an owner's parts are keys of the name.
+func keysOf(o zones.Owner, parts []zones.Part) (n int) {
+	for _, p := range parts {
+		if !madeBySOA(o, p.Type) {
+			n++
+		}
+	}
+	return n
 }

@@ -48,7 +48,13 @@ func (b *batch) takePolicies() {
 	}
 	for _, c := range claims {
 		v := b.judgePolicy(c)
-		b.pools[c.key.name].policy = v.serving
+		p := b.pools[c.key.name]
+		p.policy = v.serving
+		if waits := v.awaits; v.serving == c.policy && waits != p.waits {
+			p.waits, b.dirty[p.name] = waits, true
+		} else if v.serving != c.policy {
+			p.waits = ""
+		}
 		switch {
 		case c.stale:
 			if f := b.faults.byKey[c.key.text]; v.serving == nil && f.Serving != 0 {
@@ -86,7 +92,7 @@ func (b *batch) policyClaims(before map[string]*object[policy.Spec]) (claims []p
 			claims = append(claims, policyClaim{k, e, last, last, false})
 			return
 		}
-		n := &object[policy.Spec]{revision: e.Revision}
+		n := &object[policy.Spec]{text: e.Value, revision: e.Revision}
 		if err := decode(e.Value, &n.value); err != nil {
 			b.reject(e, err, servingOf(last))
 			if last != nil {

@@ -35,6 +35,7 @@ func (b *batch) takeMember(k key, e Entry) {
 	if p != nil {
 		old = p.members[k.child]
 	}
+	delete(b.unregistered, k.text)
 	if e.Deleted {
 		b.faults.clear(k.text)
 		if old != nil {
@@ -46,6 +47,9 @@ func (b *batch) takeMember(k key, e Entry) {
 	m, err := decodeMember(e.Value)
 	if err != nil {
 		b.reject(e, err, servingOf(old))
+		if old != nil {
+			b.dirty[k.name] = true // it may have lingered
+		}
 		return
 	}
 	if site := b.sites[m.Site]; m.Site != "" && (site == nil || site.deleted && (old == nil || old.value.Site != m.Site)) {
@@ -53,7 +57,7 @@ func (b *batch) takeMember(k key, e Entry) {
 		return
 	}
 	p = b.pool(k.name)
-	p.members[k.child] = &object[policy.MemberSpec]{value: m, revision: e.Revision}
+	p.members[k.child] = &object[policy.MemberSpec]{value: m, text: e.Value, revision: e.Revision, lease: e.Lease}
 	b.dirty[k.name] = true
 	b.faults.clear(k.text)
 	b.wake("pool/" + k.name)
@@ -82,6 +86,8 @@ func (b *batch) compile(p *pool) {
 	if p.deleted = !p.there(); p.deleted {
 		return
 	}
+	p.lastPolicy, p.lastMembers = p.policy, maps.Clone(p.members)
+	b.mended("pool/" + p.name + "/policy")
 	var written policy.Spec
 	if p.policy != nil {
 		written = p.policy.value
@@ -93,7 +99,7 @@ func (b *batch) compile(p *pool) {
 	for _, word := range written.OnEmpty {
 		f, _ := policy.ParseFallback(word)
 		if f.Kind == policy.FallbackPool {
-			if b.pools[f.Name] == nil {
+			if target := b.pools[f.Name]; target == nil || p.waits != "" && !target.there() {
 				continue // the policy waits for it, and does without meanwhile
 			}
 			f.Pool = b.pools[f.Name].id
@@ -104,11 +110,15 @@ func (b *batch) compile(p *pool) {
 	complaints := map[string]string{} // by member
 	for _, name := range p.seated(complaints) {
 		m := p.members[name].value
+		if m.Leaving {
+			continue
+		}
 		members = append(members, m.Compile(name))
 	}
 	p.compiled = policy.New(p.name, written, onEmpty, members)
 	b.watch(p, complaints)
 	b.edit.SetPool(p.id, p.compiled)
+	b.markUnregistered(p, complaints)
 	for name := range p.members {
 		if key := "pool/" + p.name + "/member/" + name; complaints[name] != "" {
 			b.standing(key, "", complaints[name])
@@ -141,7 +151,7 @@ func (b *batch) watch(p *pool, complaints map[string]string) {
 		return
 	}
 	name := p.policy.value.Check
-	if b.checks[name] == nil { // the policy waits for it: meanwhile nothing is known of the members
+	if b.checks[name] == nil || p.waits == "check/"+name { // meanwhile nothing is known of the members
 		b.targets.set(p.name, nil, nil, nil)
 		return
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -78,6 +79,8 @@ func TestRandomChanges(t *testing.T) {
 			if compare(t, s) {
 				compared++
 			}
+			compareRestored(t, s, random.IntN(2) == 0)
+			compareRecalled(t, s)
 			if t.Failed() {
 				t.Fatalf("seed %d, round %d, after:\n%s", seed, round, strings.Join(history, "\n"))
 			}
@@ -120,6 +123,70 @@ func compare(t *testing.T, s *scene) bool {
 		t.Errorf("faults before (want) and after (got) reading all again: %s", d)
 	}
 	return !remembers
+}
+
+// firstSeen is of which revision a fault is that no value has caused: the one at which it was found.
+var firstSeen = regexp.MustCompile(` @\d+(: (?:the zone has names|deleted, but))`)
+
+// compareRestored compares s with a registry started anew from its disk image: while etcd is away, and
+// when it has been read, where all that s remembers is remembered. Where goOn is set, it is the one to
+// be changed from then on.
+//
+// A policy that waits for a pool which is deleted, and kept for the sake of a name, falls back to that
+// pool after a restart: an image does not tell that it came too late.
+func compareRestored(t *testing.T, s *scene, goOn bool) {
+	for _, f := range s.registry.Faults() {
+		if pool := s.registry.pools[strings.TrimPrefix(f.Awaits, "pool/")]; pool != nil && pool.deleted {
+			return
+		}
+	}
+	img, err := throughFile(s.registry.Image())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := newScene()
+	again.keys, again.revision = s.keys, s.revision
+	again.served = again.registry.Restore(img)
+	if d := diff(askAll(t, s), askAll(t, again)); d != "the same" {
+		t.Errorf("answers before (want) and after (got) a restart without etcd: %s", d)
+	}
+	again.readAll()
+	if d := diff(askAll(t, s), askAll(t, again)); d != "the same" {
+		t.Errorf("answers before (want) and after (got) a restart with a disk image: %s", d)
+	}
+	want, got := firstSeen.ReplaceAllString(s.run(t, "faults"), "$1"), firstSeen.ReplaceAllString(again.run(t, "faults"), "$1")
+	if d := diff(want, got); d != "the same" {
+		t.Errorf("faults before (want) and after (got) a restart with a disk image: %s", d)
+	}
+	if goOn {
+		s.registry, s.served = again.registry, again.served
+	}
+}
+
+func throughFile(img *Image) (*Image, error) {
+	var file bytes.Buffer
+	if _, err := writeImage(&file, img); err != nil {
+		return nil, err
+	}
+	return readImage(bytes.NewReader(file.Bytes()), int64(file.Len()))
+}
+
+// compareRecalled has a registry that reads the outcome without a disk image ask etcd for what wrong
+// keys said before. What that comes to depends on more than each key's own past; but to read all again
+// changes nothing of it.
+func compareRecalled(t *testing.T, s *scene) {
+	fresh := newScene()
+	fresh.keys, fresh.revision = s.keys, s.revision
+	fresh.readAll()
+	fresh.recall(s)
+	answers, faults := askAll(t, fresh), fresh.run(t, "faults")
+	fresh.readAll()
+	if d := diff(answers, askAll(t, fresh)); d != "the same" {
+		t.Errorf("answers with former values before (want) and after (got) reading all again: %s", d)
+	}
+	if d := diff(faults, fresh.run(t, "faults")); d != "the same" {
+		t.Errorf("faults with former values before (want) and after (got) reading all again: %s", d)
+	}
 }
 
 // askAll gives all answers but for serials, which a registry that reads anew cannot know.

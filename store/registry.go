@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"meridian/health"
 	"meridian/policy"
@@ -25,13 +26,31 @@ type Registry struct {
 	faults   *faults
 	targets  *targets
 	orphans  map[string]zones.Owner // zones that may have names but no soa, by name; their apexes
+	keysOf   map[string]int         // by zone, how many keys its names have
+
+	log       *slog.Logger
+	now       func() time.Time
+	trusting  bool   // whatever is asked for is done: a look at what would be
+	cluster   uint64 // of the etcd that is obeyed; 0: none yet
+	newest    int64  // revision of the newest change that was told of
+	guard     guard
+	heldSaid  bool
+	refused   *refusal        // what etcd holds is not obeyed; nil while it is
+	wantsRead bool            // all there is should be read again
+	fromImage bool            // nothing has been read since the disk image was
+	before    *zones.Snapshot // what was served before a registry that was accepted; may be nil
+	drift     int64           // keys that a full compare found other than they should have been
+
+	unregistered map[string]time.Time // members whose lease has ended and that linger, by key: since when
 }
 
 // object is the last good value of a key.
 type object[T any] struct {
 	value    T
+	text     []byte // that value was decoded from
 	revision int64
-	deleted  bool // gone from the registry, but still referred to, so it serves on
+	lease    int64 // that the key is under; 0: none
+	deleted  bool  // gone from the registry, but still referred to, so it serves on
 }
 
 // pool is what the keys of one pool say.
@@ -40,9 +59,14 @@ type pool struct {
 	id       policy.ID
 	claimed  bool // there is a policy key, its value good or not
 	policy   *object[policy.Spec]
+	waits    string // what policy refers to and is not there, "check/web": it does without meanwhile; "" for nothing
 	members  map[string]*object[policy.MemberSpec]
 	compiled *policy.Pool
 	deleted  bool // all its keys are gone, but it is still referred to
+
+	// What compiled was made of, where deleted.
+	lastPolicy  *object[policy.Spec]
+	lastMembers map[string]*object[policy.MemberSpec]
 }
 
 // there says whether the pool can be referred to. With a policy that is wrong and was never right it
@@ -58,6 +82,12 @@ func NewRegistry(log *slog.Logger) *Registry {
 		faults:  newFaults(log),
 		targets: newTargets(),
 		orphans: map[string]zones.Owner{},
+		keysOf:  map[string]int{},
+		log:     log,
+		now:     time.Now,
+		guard:   newGuard(),
+
+		unregistered: map[string]time.Time{},
 	}
 }
 
@@ -81,8 +111,22 @@ type batch struct {
 }
 
 // Apply takes an update in and returns the snapshot that follows from it. Keys that are wrong
-// become faults and change nothing else.
+// become faults and change nothing else. The snapshot is the one there was where what etcd holds is
+// not obeyed.
 func (r *Registry) Apply(u Update) *zones.Snapshot {
+	if !r.obey(u) {
+		return r.snapshot
+	}
+	if u.Cluster != 0 {
+		r.cluster, r.fromImage = u.Cluster, false
+	}
+	for _, e := range u.Entries {
+		r.newest = max(r.newest, e.Revision)
+	}
+	return r.take(u)
+}
+
+func (r *Registry) take(u Update) *zones.Snapshot {
 	b := r.begin(u)
 	for k := range b.queue {
 		switch kind(k) {
@@ -100,9 +144,14 @@ func (r *Registry) Apply(u Update) *zones.Snapshot {
 			b.take(b.keys[e.Key], e)
 		}
 	}
+	return b.commit()
+}
+
+// commit settles what the changes have left open, and makes the snapshot.
+func (b *batch) commit() *zones.Snapshot {
 	b.finish()
-	r.snapshot = b.edit.Commit(u.Revision)
-	return r.snapshot
+	b.snapshot = b.edit.Commit(b.update.Revision)
+	return b.snapshot
 }
 
 func (r *Registry) begin(u Update) *batch {
@@ -113,15 +162,18 @@ func (r *Registry) begin(u Update) *batch {
 	b.edit = b.prev.Edit()
 	entries := u.Entries
 	if u.Full {
-		b.edit = b.prev.WithoutNames().Edit()
-		entries = append(slices.Clone(entries), r.missing(entries, u.Revision)...)
+		entries = r.differences(u)
 	}
 	// Of several changes to a key the last one counts.
+	entries = slices.Clone(entries)
 	slices.SortStableFunc(entries, byKey)
+	last := entries[:0]
 	for i, e := range entries {
-		if i+1 < len(entries) && entries[i+1].Key == e.Key {
-			continue
+		if i+1 == len(entries) || entries[i+1].Key != e.Key {
+			last = append(last, e)
 		}
+	}
+	for _, e := range b.guarded(last) {
 		if ownerPrefix(e.Key) != "" {
 			b.queue[kindName] = append(b.queue[kindName], e)
 			continue
@@ -139,46 +191,6 @@ func (r *Registry) begin(u Update) *batch {
 
 func byKey(x, y Entry) int {
 	return cmp.Or(strings.Compare(x.Key, y.Key), cmp.Compare(x.Revision, y.Revision))
-}
-
-// missing returns deletes for the keys that are known, other than names, and no longer listed.
-func (r *Registry) missing(entries []Entry, revision int64) (deletes []Entry) {
-	listed := map[string]bool{}
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Key, "zone/") || r.faults.byKey[e.Key] != nil {
-			listed[e.Key] = true
-		}
-	}
-	gone := func(key string) {
-		if !listed[key] {
-			deletes = append(deletes, Entry{Key: key, Deleted: true, Revision: revision})
-		}
-	}
-	for name, o := range r.sites {
-		if !o.deleted {
-			gone("site/" + name)
-		}
-	}
-	for name, o := range r.checks {
-		if !o.deleted {
-			gone("check/" + name)
-		}
-	}
-	for name, p := range r.pools {
-		if p.claimed {
-			gone("pool/" + name + "/policy")
-		}
-		for member := range p.members {
-			gone("pool/" + name + "/member/" + member)
-		}
-	}
-	for key, f := range r.faults.byKey {
-		if !f.standing() {
-			gone(key)
-		}
-	}
-	slices.SortFunc(deletes, func(x, y Entry) int { return strings.Compare(x.Key, y.Key) })
-	return slices.CompactFunc(deletes, func(x, y Entry) bool { return x.Key == y.Key })
 }
 
 // refuseKey rejects an entry for its key. There is nothing that could serve on.
@@ -256,7 +268,7 @@ func takeObject[T any](b *batch, objects map[string]*object[T], k key, e Entry) 
 			old.deleted = true // whether anything refers to it is known when the whole revision is taken in
 		}
 	default:
-		n := &object[T]{revision: e.Revision}
+		n := &object[T]{text: e.Value, revision: e.Revision}
 		if err := decode(e.Value, &n.value); err != nil {
 			b.reject(e, err, servingOf(old))
 			if old != nil && old.deleted {
@@ -289,10 +301,14 @@ func (b *batch) dangling(text, referrer string) {
 
 // standing records a fault that no value has caused, of the revision at which it was first seen.
 func (b *batch) standing(text, awaits, message string) {
-	if old := b.faults.byKey[text]; old != nil && (old.Error == message || !old.standing()) {
+	b.state(text, awaits, message, b.update.Revision)
+}
+
+func (r *Registry) state(text, awaits, message string, revision int64) {
+	if old := r.faults.byKey[text]; old != nil && (old.Error == clip(message) || !old.standing()) {
 		return
 	}
-	b.faults.set(&fault{Fault: Fault{Key: text, Revision: b.update.Revision, Awaits: awaits, Error: message}})
+	r.faults.set(&fault{Fault: Fault{Key: text, Revision: revision, Awaits: awaits, Error: message}})
 }
 
 // mended takes a standing fault back.
@@ -312,6 +328,7 @@ func (b *batch) finish() {
 	settle(b, b.sites, "site/", (*pool).sites)
 	settle(b, b.checks, "check/", (*pool).checks)
 	b.settleZones()
+	b.settleGuard()
 }
 
 // markUsers marks the pools that refer to a site or a check that changed.
@@ -332,8 +349,11 @@ func (b *batch) markUsers() {
 
 // sites returns the keys of the sites that the pool's members stand at, each with a key that says so.
 func (p *pool) sites() map[string]string {
-	used := map[string]string{}
-	for name, m := range p.members {
+	used, members := map[string]string{}, p.members
+	if p.deleted {
+		members = p.lastMembers
+	}
+	for name, m := range members {
 		key, by := "site/"+m.value.Site, "pool/"+p.name+"/member/"+name
 		if m.value.Site != "" && (used[key] == "" || by < used[key]) {
 			used[key] = by
@@ -344,10 +364,14 @@ func (p *pool) sites() map[string]string {
 
 // checks is sites for the check that watches the pool.
 func (p *pool) checks() map[string]string {
-	if p.policy == nil || p.policy.value.Check == "" {
+	chain := p.policy
+	if p.deleted {
+		chain = p.lastPolicy
+	}
+	if chain == nil || chain.value.Check == "" || p.waits == "check/"+chain.value.Check {
 		return nil
 	}
-	return map[string]string{"check/" + p.policy.value.Check: "pool/" + p.name + "/policy"}
+	return map[string]string{"check/" + chain.value.Check: "pool/" + p.name + "/policy"}
 }
 
 // settle drops deleted objects to which nothing refers any more. uses tells what a pool refers to.

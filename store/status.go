@@ -11,6 +11,7 @@ type Status struct {
 
 	Ready    bool      `json:"ready"`
 	Revision int64     `json:"revision"`         // of the registry that is answered; 0: none has been read
+	Changed  int64     `json:"changed,omitzero"` // revision of the newest change it knows of
 	Image    bool      `json:"image,omitzero"`   // it was read from the disk image, and etcd has not been heard since
 	Lost     time.Time `json:"lost,omitzero"`    // since when etcd has been out of reach; zero while it answers
 	Contact  time.Time `json:"contact,omitzero"` // when etcd was last heard of; not in the live key, which says so by being there

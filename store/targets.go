@@ -11,7 +11,8 @@ import (
 type targets struct {
 	byID    map[health.TargetID]*target
 	byPool  map[string][]watched
-	changed bool // since list was last called
+	known   map[health.TargetID]health.Report // from before, of targets that are not there (yet)
+	changed bool                              // since list was last called
 }
 
 // target is one thing to check.
@@ -35,7 +36,7 @@ type watched struct {
 }
 
 func newTargets() *targets {
-	return &targets{byID: map[health.TargetID]*target{}, byPool: map[string][]watched{}}
+	return &targets{byID: map[health.TargetID]*target{}, byPool: map[string][]watched{}, known: map[health.TargetID]health.Report{}}
 }
 
 // set replaces what is watched for a pool. What is known of a target stays known.
@@ -44,7 +45,8 @@ func (t *targets) set(name string, p *policy.Pool, check *health.Check, list []w
 	for _, w := range list {
 		tg := t.byID[w.TargetID]
 		if tg == nil {
-			tg = new(target)
+			tg = &target{state: t.known[w.TargetID].State, reason: t.known[w.TargetID].Reason}
+			delete(t.known, w.TargetID)
 			t.byID[w.TargetID] = tg
 			t.changed = true
 		}
@@ -71,6 +73,26 @@ func (t *targets) set(name string, p *policy.Pool, check *health.Check, list []w
 	}
 }
 
+// forget drops all targets, and keeps what is known of them for those that come back.
+func (t *targets) forget() {
+	for _, r := range t.reports() {
+		t.known[r.TargetID] = r
+	}
+	clear(t.byID)
+	clear(t.byPool)
+	t.changed = true
+}
+
+// reports is what is known of the targets.
+func (t *targets) reports() (list []health.Report) {
+	for id, tg := range t.byID {
+		if tg.state != health.Unknown {
+			list = append(list, health.Report{TargetID: id, State: tg.state, Reason: tg.reason})
+		}
+	}
+	return list
+}
+
 // report takes in what a checker says.
 func (t *targets) report(r health.Report) {
 	tg := t.byID[r.TargetID]
@@ -88,7 +110,7 @@ func (t *targets) list() []health.Target {
 	t.changed = false
 	list := make([]health.Target, 0, len(t.byID))
 	for id, tg := range t.byID {
-		list = append(list, health.Target{TargetID: id, Spec: tg.check})
+		list = append(list, health.Target{TargetID: id, Spec: tg.check, State: tg.state})
 	}
 	return list
 }

@@ -81,7 +81,9 @@ func runTranscript(t *testing.T, text string) string {
 type scene struct {
 	registry *Registry
 	keys     map[string]Entry
+	history  []Entry // all changes
 	revision int64
+	cluster  uint64
 	served   *zones.Snapshot
 }
 
@@ -102,11 +104,7 @@ func (s *scene) run(t *testing.T, command string) string {
 		s.registry = newScene().registry
 		s.readAll()
 	case "state":
-		f := strings.Fields(rest)
-		state := map[string]health.State{"up": health.Up, "down": health.Down, "unknown": health.Unknown}[f[2]]
-		s.registry.targets.report(health.Report{
-			TargetID: health.TargetID{Check: f[0], Addr: netip.MustParseAddrPort(f[1])}, State: state,
-		})
+		s.runState(rest)
 	case "ask":
 		name, typ, _ := strings.Cut(rest, " ")
 		return s.ask(name, typ)
@@ -144,9 +142,16 @@ func (s *scene) run(t *testing.T, command string) string {
 	return ""
 }
 
+// runState reports a state: "CHECK ADDRPORT up".
+func (s *scene) runState(text string) {
+	f := strings.Fields(text)
+	state := map[string]health.State{"up": health.Up, "down": health.Down, "unknown": health.Unknown}[f[2]]
+	s.registry.targets.report(health.Report{TargetID: health.TargetID{Check: f[0], Addr: netip.MustParseAddrPort(f[1])}, State: state})
+}
+
 func (s *scene) change(commands ...string) {
 	s.revision++
-	u := Update{Revision: s.revision}
+	u := Update{Revision: s.revision, Cluster: s.cluster}
 	for _, c := range commands {
 		verb, rest, _ := strings.Cut(c, " ")
 		key, value, _ := strings.Cut(rest, " ")
@@ -159,11 +164,22 @@ func (s *scene) change(commands ...string) {
 		}
 		u.Entries = append(u.Entries, e)
 	}
+	s.history = append(s.history, u.Entries...)
 	s.served = s.registry.Apply(u)
 }
 
+// earlier is the value that a key had just before a revision.
+func (s *scene) earlier(key string, before int64) (e Entry, ok bool) {
+	for _, h := range s.history {
+		if h.Key == key && h.Revision < before {
+			e, ok = h, !h.Deleted
+		}
+	}
+	return e, ok
+}
+
 func (s *scene) readAll() {
-	u := Update{Revision: s.revision, Full: true}
+	u := Update{Revision: s.revision, Cluster: s.cluster, Full: true}
 	for _, e := range s.keys {
 		u.Entries = append(u.Entries, e)
 	}

@@ -10,6 +10,8 @@ type Update struct {
 	Cluster  uint64 // the etcd cluster that says so; 0: none, a manifest's
 	Full     bool   // Entries is all there is; what is not listed is gone
 	Entries  []Entry
+
+	unchanged []bool // of Entries, where compare has been called
 }
 
 // Entry is one key and its value.

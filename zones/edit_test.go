@@ -138,29 +138,6 @@ func TestSetPool(t *testing.T) {
 	}
 }
 
-func TestWithoutNames(t *testing.T) {
-	e := New().Edit()
-	o := mustOwner(t, "example.com", "@")
-	soa, _, err := (&SOA{NS: []string{"ns"}}).Compile(o, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e.Put(o, soa)
-	e.Put(o, SteeredPart(0, 30, SteeredTypes, 1))
-	e.SetPool(0, new(policy.Pool))
-	s := e.Commit(7)
-	bare := s.WithoutNames()
-	if bare.Names != 0 || bare.Zones() != 0 || bare.References(0) != 0 || bare.zoneOf(o.Name, int(o.Name.labels)) != nil {
-		t.Errorf("%d names, %d zones, %d references", bare.Names, bare.Zones(), bare.References(0))
-	}
-	if bare.Revision != 7 || len(bare.Pools) != 1 {
-		t.Errorf("revision %d, %d pools", bare.Revision, len(bare.Pools))
-	}
-	if s.Names != 1 || s.Zones() != 1 || s.References(0) != 1 {
-		t.Error("the snapshot it was made of has changed")
-	}
-}
-
 // RFC 1982: a serial is the low 32 bits of the revision, which wraps.
 func TestSerial(t *testing.T) {
 	apex, www := mustOwner(t, "example.com", "@"), mustOwner(t, "example.com", "www")

@@ -30,14 +30,6 @@ func New() *Snapshot {
 	return s
 }
 
-// WithoutNames returns a snapshot with the pools of s and no zone: what a registry that is read
-// anew is built on.
-func (s *Snapshot) WithoutNames() *Snapshot {
-	next := New()
-	next.Revision, next.Pools = s.Revision, s.Pools
-	return next
-}
-
 // Zones is how many zones are served.
 func (s *Snapshot) Zones() int {
 	n := 0
@@ -83,6 +75,20 @@ func (s *Snapshot) Part(o Owner, typ uint16) (Part, bool) {
 		}
 	}
 	return Part{}, false
+}
+
+// Parts returns what all keys of an owner have made of themselves.
+func (s *Snapshot) Parts(o Owner) (parts []Part) {
+	r := s.names.find(o.Name.suffixHash(int(o.Name.labels)), o.Name.Wire(), o.Zone)
+	if r == nil {
+		return nil
+	}
+	for i, at := 0, r.first(); i < r.parts(); i++ {
+		var p Part
+		p, at = r.part(at)
+		parts = append(parts, p)
+	}
+	return parts
 }
 
 // Each calls f with every part of every name, in no order.

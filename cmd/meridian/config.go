@@ -27,10 +27,12 @@ type Config struct {
 	ServerName string
 	Site       string // "" = none
 	DataDir    string
-	DNS        DNSConfig
-	HTTPListen string // host:port
-	Etcd       EtcdConfig
-	Log        LogConfig
+
+	ImageInterval time.Duration // at least, between two disk images
+	DNS           DNSConfig
+	HTTPListen    string // host:port
+	Etcd          EtcdConfig
+	Log           LogConfig
 }
 
 // DNSConfig is what is said under dns.
@@ -105,6 +107,8 @@ func (c *Config) options() []option {
 			"address of explain, metrics and readiness over HTTP"},
 		{"data_dir", "/var/lib/meridian", text("directory", &c.DataDir, checkSaid),
 			"directory of what must outlive the process"},
+		{"image_interval", "10s", duration(&c.ImageInterval, 100*time.Millisecond, time.Hour),
+			"how often at most the disk image of what is served is written, into the data directory"},
 		{"etcd.endpoints", "", list("endpoint", &c.Etcd.Endpoints, checkEndpoint),
 			"etcd that holds the registry (default an embedded one in the data directory)"},
 		{"etcd.listen", "127.0.0.1:2379", text("host:port", &c.Etcd.Listen, checkEtcdListen),

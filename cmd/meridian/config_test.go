@@ -48,11 +48,13 @@ func TestConfigDefaults(t *testing.T) {
 	}
 	c.DNS.Workers, c.ServerName, c.DNS.NSID = 0, "", ""
 	want := Config{
-		DataDir:    "/var/lib/meridian",
-		DNS:        DNSConfig{Listen: []string{":53"}, TCPMax: 1000, TCPMaxPerClient: 100, TCPIdle: 10 * time.Second},
-		HTTPListen: "127.0.0.1:8053",
-		Etcd:       EtcdConfig{Listen: "127.0.0.1:2379", Prefix: "/gslb"},
-		Log:        LogConfig{Level: slog.LevelInfo, Format: "text"},
+		DataDir: "/var/lib/meridian",
+
+		ImageInterval: 10 * time.Second,
+		DNS:           DNSConfig{Listen: []string{":53"}, TCPMax: 1000, TCPMaxPerClient: 100, TCPIdle: 10 * time.Second},
+		HTTPListen:    "127.0.0.1:8053",
+		Etcd:          EtcdConfig{Listen: "127.0.0.1:2379", Prefix: "/gslb"},
+		Log:           LogConfig{Level: slog.LevelInfo, Format: "text"},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
@@ -64,6 +66,8 @@ var everything = Config{
 	ServerName: "ns1.example.net",
 	Site:       "fra",
 	DataDir:    "/tmp/m",
+
+	ImageInterval: 2 * time.Second,
 	DNS: DNSConfig{
 		Listen: []string{"192.0.2.1:53", "[2001:db8::1]:53"}, Workers: 3, TCPMax: 7, TCPMaxPerClient: 5,
 		TCPIdle: 1500 * time.Millisecond, NSID: "fra, 1", Version: "9.9",
@@ -82,6 +86,7 @@ func TestConfigSources(t *testing.T) {
 server_name: ns1.example.net
 site: fra
 data_dir: /tmp/m
+image_interval: 2s
 dns:
   listen: ["192.0.2.1:53", "[2001:db8::1]:53"]
   workers: 3
@@ -105,7 +110,7 @@ log:
   level: warn
   format: json
 `
-	const json = `{"server_name":"ns1.example.net","site":"fra","data_dir":"/tmp/m",
+	const json = `{"server_name":"ns1.example.net","site":"fra","data_dir":"/tmp/m","image_interval":"2s",
 "dns":{"listen":["192.0.2.1:53","[2001:db8::1]:53"],"workers":3,"tcp_max":7,"tcp_max_per_client":5,"tcp_idle":"1.5s",
 "nsid":"fra, 1","version":"9.9"},
 "http":{"listen":"localhost:80"},
@@ -116,6 +121,7 @@ log:
 server_name = "ns1.example.net"
 site = "fra"
 data_dir = "/tmp/m"
+image_interval = "2s"
 dns.listen = ["192.0.2.1:53", "[2001:db8::1]:53"]
 dns.workers = 3
 dns.tcp_max = 7
@@ -139,7 +145,7 @@ format = "json"
 `
 	secrets := []string{"MERIDIAN_ETCD_USERNAME=me", "MERIDIAN_ETCD_PASSWORD=a,b: c"}
 	environ := append([]string{
-		"MERIDIAN_SERVER_NAME=ns1.example.net", "MERIDIAN_SITE=fra", "MERIDIAN_DATA_DIR=/tmp/m",
+		"MERIDIAN_SERVER_NAME=ns1.example.net", "MERIDIAN_SITE=fra", "MERIDIAN_DATA_DIR=/tmp/m", "MERIDIAN_IMAGE_INTERVAL=2s",
 		"MERIDIAN_DNS_LISTEN=192.0.2.1:53, [2001:db8::1]:53", "MERIDIAN_DNS_WORKERS=3", "MERIDIAN_DNS_TCP_MAX=7",
 		"MERIDIAN_DNS_TCP_MAX_PER_CLIENT=5", "MERIDIAN_DNS_TCP_IDLE=1.5s", "MERIDIAN_DNS_NSID=fra, 1",
 		"MERIDIAN_DNS_VERSION=9.9", "MERIDIAN_HTTP_LISTEN=localhost:80",
@@ -148,7 +154,7 @@ format = "json"
 		"MERIDIAN_ETCD_CA_FILE=ca.pem", "MERIDIAN_LOG_LEVEL=warn", "MERIDIAN_LOG_FORMAT=json",
 	}, secrets...)
 	args := []string{
-		"--server-name=ns1.example.net", "--site=fra", "--data-dir=/tmp/m",
+		"--server-name=ns1.example.net", "--site=fra", "--data-dir=/tmp/m", "--image-interval=2s",
 		"--dns-listen=192.0.2.1:53", "--dns-listen=[2001:db8::1]:53", "--dns-workers=3", "--dns-tcp-max=7",
 		"--dns-tcp-max-per-client=5", "--dns-tcp-idle=1.5s", "--dns-nsid=fra, 1", "--dns-version=9.9",
 		"--http-listen=localhost:80",

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -65,6 +66,7 @@ With them it is looked at together with what the registry holds now.`,
 
 func applyCommand() *cobra.Command {
 	var prune string
+	var wait time.Duration
 	c := &cobra.Command{
 		Use:   "apply FILE",
 		Short: "Put a manifest into the registry, all of it or nothing",
@@ -72,8 +74,11 @@ func applyCommand() *cobra.Command {
 
 All of it is checked first, together with what the registry holds; one wrong key, and nothing is put.
 Up to 128 changed keys go in as one transaction, which fails if somebody else changed one of them
-meanwhile. More go in as several, in an order in which nothing refers to what is not there yet.`,
-		Example: "  meridian apply change.json\n  meridian apply --prune pool/shop/ shop.json",
+meanwhile. More go in as several, in an order in which nothing refers to what is not there yet.
+
+With --wait it ends when every live server answers the change, and says which does not, or which keys
+of the manifest a server does not serve as they stand.`,
+		Example: "  meridian apply change.json\n  meridian apply --prune pool/shop/ shop.json\n  meridian apply --wait=30s change.json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := loadConfig(cmd.Flags(), os.Environ())
@@ -81,6 +86,9 @@ meanwhile. More go in as several, in an order in which nothing refers to what is
 				return err
 			}
 			if err := checkPrune(prune); cmd.Flags().Changed("prune") && err != nil {
+				return err
+			}
+			if err := checkWait(cmd.Flags(), wait); err != nil {
 				return err
 			}
 			m, err := readManifest(cmd.InOrStdin(), args[0])
@@ -92,7 +100,7 @@ meanwhile. More go in as several, in an order in which nothing refers to what is
 				return err
 			}
 			defer registry.Close()
-			said, problems, err := apply(cmd.Context(), registry, m, prune)
+			done, problems, err := apply(cmd.Context(), registry, m, prune)
 			if err != nil {
 				return err
 			}
@@ -101,10 +109,14 @@ meanwhile. More go in as several, in an order in which nothing refers to what is
 				fmt.Fprintln(cmd.OutOrStdout(), "nothing was put")
 				return errSaid
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), said)
+			fmt.Fprintln(cmd.OutOrStdout(), done.said)
+			if wait > 0 {
+				return awaitServers(cmd.Context(), registry, done, wait, cmd.OutOrStdout())
+			}
 			return nil
 		},
 	}
+	addWaitFlag(c.Flags(), &wait)
 	c.Flags().StringVar(&prune, "prune", "", "delete the keys below this `prefix/` that the manifest does not have")
 	addEtcdFlags(c.Flags())
 	return c
@@ -118,44 +130,66 @@ func checkPrune(prefix string) error {
 	return nil
 }
 
-// apply puts m, and says what it did. Problems are what keeps it from being put.
-func apply(ctx context.Context, registry *etcd.Registry, m store.Manifest, prune string) (said string, problems []store.Problem, err error) {
+// apply puts m. Problems are what keeps it from being put.
+func apply(ctx context.Context, registry *etcd.Registry, m store.Manifest, prune string) (done commitment, problems []store.Problem, err error) {
 	now, err := registry.Read(ctx)
 	if err != nil {
-		return "", nil, err
+		return done, nil, err
 	}
 	changes, problems := store.Plan(m, prune, now)
 	if len(problems) > 0 {
-		return "", problems, nil
+		return done, problems, nil
 	}
-	said, err = commit(ctx, registry, changes, now.Revision)
-	return said, nil, err
+	done, err = commit(ctx, registry, changes, now)
+	keys := map[string]bool{}
+	for _, e := range m {
+		keys[e.Key] = true
+	}
+	done.found(keys, now)
+	return done, nil, err
 }
 
-// commit makes changes that were planned at a revision, and says how.
-func commit(ctx context.Context, registry *etcd.Registry, changes []store.Change, planned int64) (said string, err error) {
+// commitment is a change of the registry that was made.
+type commitment struct {
+	said     string           // in words
+	began    int64            // revision of its first transaction
+	revision int64            // of its last; where there was nothing to change, of the registry's last change before
+	deletes  bool             // it took keys away
+	keys     map[string]int64 // those that it put, or found there already, and their revisions
+}
+
+// commit makes changes that were planned on what there is now.
+func commit(ctx context.Context, registry *etcd.Registry, changes []store.Change, now store.Update) (commitment, error) {
+	c := commitment{keys: map[string]int64{}}
 	if len(changes) == 0 {
-		return fmt.Sprintf("nothing to change: the registry holds all of it (revision %d)", planned), nil
+		c.said = fmt.Sprintf("nothing to change: the registry holds all of it (revision %d)", now.Revision)
+		for _, e := range now.Entries {
+			c.revision = max(c.revision, e.Revision)
+		}
+		c.began = c.revision
+		return c, nil
 	}
-	done, transactions, revision := 0, 0, int64(0)
+	done, transactions := 0, 0
 	for done < len(changes) {
 		batch := changes[done:min(done+etcd.MaxChanges, len(changes))]
-		revision, err = registry.Commit(ctx, batch)
+		revision, err := registry.Commit(ctx, batch)
 		var conflict *etcd.ConflictError
 		switch {
 		case errors.As(err, &conflict):
-			return "", fmt.Errorf("%d of %d changes were put; %w: apply it again", done, len(changes), err)
+			return c, fmt.Errorf("%d of %d changes were put; %w: apply it again", done, len(changes), err)
 		case err != nil:
-			return "", fmt.Errorf("%d of %d changes were put: %w", done, len(changes), err)
+			return c, fmt.Errorf("%d of %d changes were put: %w", done, len(changes), err)
 		}
+		c.made(batch, revision)
 		done += len(batch)
 		transactions++
 	}
-	if transactions == 1 {
-		return fmt.Sprintf("changed at revision %d: %s", revision, count(done, "key")), nil
+	c.said = fmt.Sprintf("changed at revision %d: %s", c.revision, count(done, "key"))
+	if transactions > 1 {
+		c.said = fmt.Sprintf("%d keys changed in %d transactions, the last at revision %d: not atomic, servers saw it come in parts",
+			done, transactions, c.revision)
 	}
-	return fmt.Sprintf("%d keys changed in %d transactions, the last at revision %d: not atomic, servers saw it come in parts",
-		done, transactions, revision), nil
+	return c, nil
 }
 
 func count(n int, what string) string {

@@ -45,10 +45,22 @@ var (
 	descChanged  = describe("registry_changed_timestamp_seconds", "When the registry last changed here.")
 	descContact  = describe("registry_contact_timestamp_seconds", "When etcd last answered.")
 	descReach    = describe("registry_reachable", "1 while etcd answers.")
+	descReads    = describe("registry_reads_total", "Reads of the whole registry, by reason: start, periodic, asked; or what was wrong with following it.", "reason")
 	descKeys     = describe("registry_faulty_keys", "Keys not served as they stand: rejected, or pending on what they refer to.", "state")
 	descZones    = describe("zones", "Zones served.")
 	descNames    = describe("names", "Names that exist, empty non-terminals included.")
 	descMembers  = describe("pool_members", "Members of a pool by state: up with any address up, down with all down.", "pool", "state")
+
+	descHeld         = describe("registry_held_deletes", "Deletes held back as an accident: names and members they would take away, and other keys.", "kind")
+	descRefused      = describe("registry_refused", "1 while what etcd holds is not obeyed.")
+	descDrift        = describe("registry_drift_total", "Keys that a full compare found other than they should have been.")
+	descUnregistered = describe("pool_members_unregistered", "Members whose lease has ended and that serve on.")
+	descFromImage    = describe("registry_from_image", "1 while the registry is that of the disk image, and etcd has not been heard since the start.")
+	descImageSaved   = describe("image_saved_timestamp_seconds", "When the disk image was last written, or read.")
+	descImageFailed  = describe("image_failed", "1 while the disk image cannot be written.")
+	descImageSize    = describe("image_size_bytes", "Size of the disk image last written; 0: none since the start.")
+	descImageWrites  = describe("image_writes_total", "Writes of the disk image.", "result")
+	descAlarm        = describe("etcd_alarm", "1 while the embedded etcd has this alarm.", "alarm")
 
 	descLooks   = describe("check_looks_total", "Looks of the checker at its targets.", "result")
 	descTargets = describe("check_targets", "Targets of the checker by state.", "state")
@@ -105,6 +117,9 @@ func (m *metrics) collectRegistry(counter emitCount, gauge emitGauge) {
 	if !contact.Last.IsZero() {
 		gauge(descContact, seconds(contact.Last))
 	}
+	for reason, n := range m.registry.Stats().Reads {
+		counter(descReads, uint64(n), reason)
+	}
 	st := m.applier.Stats()
 	counter(descUpdates, uint64(st.Updates))
 	gauge(descKeys, float64(st.Rejected), "rejected")
@@ -130,6 +145,48 @@ func (m *metrics) collectRegistry(counter emitCount, gauge emitGauge) {
 		for state, n := range members {
 			gauge(descMembers, float64(n), p.Name, health.State(state).String())
 		}
+	}
+}
+
+// statusMetrics is how the server stands, as metrics.
+type statusMetrics struct {
+	status func() store.Status
+	saver  *store.Saver
+}
+
+// Describe sends nothing: alarms come and go.
+func (m *statusMetrics) Describe(chan<- *prometheus.Desc) {}
+
+// Collect asks once how the server stands.
+func (m *statusMetrics) Collect(out chan<- prometheus.Metric) {
+	counter := func(d *prometheus.Desc, v int64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	s := m.status()
+	var held store.Held
+	if s.Held != nil {
+		held = *s.Held
+	}
+	gauge(descHeld, float64(held.Names), "names")
+	gauge(descHeld, float64(held.Members), "members")
+	gauge(descHeld, float64(held.Others), "others")
+	gauge(descRefused, bit(s.Refused != ""))
+	counter(descDrift, s.Drift)
+	gauge(descUnregistered, float64(s.Unregistered))
+	gauge(descFromImage, bit(s.Image))
+	if !s.ImageSaved.IsZero() {
+		gauge(descImageSaved, seconds(s.ImageSaved))
+	}
+	gauge(descImageFailed, bit(s.ImageError != ""))
+	saved := m.saver.Stats()
+	gauge(descImageSize, float64(saved.Size))
+	counter(descImageWrites, saved.Writes, "success")
+	counter(descImageWrites, saved.Errors, "failure")
+	for _, alarm := range s.Alarms {
+		gauge(descAlarm, 1, alarm)
 	}
 }
 

@@ -3,7 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -58,10 +60,13 @@ type running struct {
 	settled   <-chan struct{} // closed once the server is ready
 }
 
-// serve runs a server until ctx is done. Where started is not nil, it is called in a goroutine of
+// serve runs a server until ctx is done. Where up is not nil, it is called in a goroutine of
 // its own once all parts are up.
-func serve(ctx context.Context, cfg Config, log *slog.Logger, started func(context.Context, running) error) error {
-	applier := store.NewApplier(log)
+func serve(ctx context.Context, cfg Config, log *slog.Logger, up func(context.Context, running) error) error {
+	started := time.Now()
+	applier, restored := newApplier(cfg, log)
+	saver := store.NewSaver(filepath.Join(cfg.DataDir, imageFile), log)
+	saver.Every = cfg.ImageInterval
 	dns := server.New(server.Config{
 		Listen: cfg.DNS.Listen, Workers: cfg.DNS.Workers,
 		TCPMax: cfg.DNS.TCPMax, TCPMaxPerClient: cfg.DNS.TCPMaxPerClient, TCPIdle: cfg.DNS.TCPIdle,
@@ -74,28 +79,40 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, started func(conte
 	// From here on queries are answered: with REFUSED, until the registry is read.
 	group.Go(func() error { return dns.Serve(ctx) })
 	group.Go(func() error {
-		registry, endpoints, stop, err := startRegistry(ctx, cfg, log)
+		registry, own, stop, err := startRegistry(ctx, cfg, !restored.IsZero(), log)
 		if err != nil {
 			return err
 		}
 		defer stop()
 		checker := check.New(log)
+		standing := &standing{cfg, started, restored, applier, registry, own, saver}
 		http, err := admin.Listen(admin.Config{
 			Listen: cfg.HTTPListen, Snapshot: &applier.Snapshot, Ready: applier.Ready, Log: log,
-			Collectors: []prometheus.Collector{&metrics{cfg, dns, applier, checker, registry}},
+			Collectors: []prometheus.Collector{&metrics{cfg, dns, applier, checker, registry}, &statusMetrics{standing.status, saver}},
+			Status:     func() any { return standing.status() },
+			Notes:      func() []string { return notes(standing.status(), cfg.Etcd.Prefix, time.Now()) },
 			Name:       cfg.ServerName, Site: cfg.Site,
 		})
 		if err != nil {
 			return fmt.Errorf("http.listen: %w", err)
 		}
+		endpoints := cfg.Etcd.Dial()
+		if own != nil {
+			endpoints = own.Endpoints()
+		}
 		log.Info("meridian started", "version", version, "name", cfg.ServerName, "site", cfg.Site,
 			"dns", dns.Addrs(), "http", http.Addr(), "etcd", endpoints)
-		return follow(ctx, cfg, parts{applier, checker, registry, http}, func(ctx context.Context) error {
-			if started == nil {
+		err = follow(ctx, cfg, parts{applier, checker, registry, saver, http, standing}, func(ctx context.Context) error {
+			if up == nil {
 				return nil
 			}
-			return started(ctx, running{registry, dns.Addrs(), http.Addr(), endpoints, applier.Settled()})
+			return up(ctx, running{registry, dns.Addrs(), http.Addr(), endpoints, applier.Settled()})
 		})
+		if img := applier.LastImage(); img != nil {
+			img.Prefix = cfg.Etcd.Prefix
+			saver.Save(img)
+		}
+		return err
 	})
 	err := group.Wait()
 	log.Info("meridian stopped")
@@ -107,53 +124,163 @@ type parts struct {
 	applier  *store.Applier
 	checker  *check.Runner
 	registry *etcd.Registry
+	saver    *store.Saver
 	http     *admin.Server
+	standing *standing
 }
 
 // follow keeps what is served like the registry and the health of the members, until ctx is done.
-func follow(ctx context.Context, cfg Config, p parts, started func(context.Context) error) error {
-	faults := p.registry.Mirror("error/" + cfg.ServerName)
+func follow(ctx context.Context, cfg Config, p parts, up func(context.Context) error) error {
+	faults, status := p.registry.Mirror("error/"+cfg.ServerName), p.registry.MirrorKey("server/"+cfg.ServerName)
 	p.applier.SetTargets = p.checker.Set
 	p.applier.SetFaults = func(list []store.Fault) { faults.Set(faultKeys(list)) }
+	p.applier.SetStatus = func(store.Status) { status.Set(p.standing.key()) }
+	p.applier.Earlier = p.registry.Earlier
 	updates := make(chan store.Update)
+	image := func(ctx context.Context) *store.Image {
+		img := p.applier.Image(ctx)
+		if img != nil {
+			img.Prefix = cfg.Etcd.Prefix
+		}
+		return img
+	}
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.http.Serve(ctx) })
-	group.Go(func() error { p.registry.Follow(ctx, updates); return nil })
+	group.Go(func() error { p.registry.Follow(ctx, updates, p.applier.Again()); return nil })
 	group.Go(func() error { p.applier.Run(ctx, updates, p.checker.Changed(), p.checker.Take); return nil })
 	group.Go(func() error { p.checker.Run(ctx); return nil })
+	group.Go(func() error { p.saver.Run(ctx, p.applier.Changed(), image); return nil })
 	group.Go(func() error { faults.Run(ctx); return nil })
-	group.Go(func() error { return started(ctx) })
+	group.Go(func() error { status.Run(ctx); return nil })
+	group.Go(func() error {
+		// What the applier does not know of changes too: alarms, a disk that is full.
+		for tick := time.Tick(statusEvery); ; {
+			select {
+			case <-tick:
+				if p.applier.Status().Revision != 0 {
+					status.Set(p.standing.key())
+				}
+			case <-ctx.Done():
+				return nil
+			}
+		}
+	})
+	group.Go(func() error { return up(ctx) })
 	return group.Wait()
 }
 
-// startRegistry connects to the etcd of the configuration, or starts one of our own.
-func startRegistry(ctx context.Context, cfg Config, log *slog.Logger) (registry *etcd.Registry, endpoints []string, stop func(), err error) {
+// statusEvery is how often the live key of this server is looked after without cause.
+const statusEvery = 5 * time.Second
+
+// imageFile is where the disk image is, in the data directory.
+const imageFile = "registry.image"
+
+// newApplier returns an applier that knows what the disk image does, and says when that was saved:
+// never where there is none that can be used.
+func newApplier(cfg Config, log *slog.Logger) (applier *store.Applier, saved time.Time) {
+	path := filepath.Join(cfg.DataDir, imageFile)
+	img, err := store.ReadImage(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return store.NewApplier(log), time.Time{}
+	case err == nil && img.Prefix != cfg.Etcd.Prefix:
+		err = fmt.Errorf("it is of etcd.prefix %s, not of %s", img.Prefix, cfg.Etcd.Prefix)
+	case err == nil:
+		if applier, err = restore(img, log); err == nil {
+			log.Info("disk image read", "path", path, "revision", img.Revision, "names", img.Names.Names, "saved", img.Saved)
+			return applier, img.Saved
+		}
+	}
+	log.Error("disk image discarded", "path", path, "reason", err)
+	return store.NewApplier(log), time.Time{}
+}
+
+// restore makes an applier of an image. A fault of ours in that must not keep the server from starting
+// again and again.
+func restore(img *store.Image, log *slog.Logger) (applier *store.Applier, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("it cannot be taken in, please report it: %v", p)
+		}
+	}()
+	applier = store.NewApplier(log)
+	applier.Restore(img)
+	return applier, nil
+}
+
+// startRegistry connects to the etcd of the configuration, or starts one of our own; own is nil where
+// there is none. With an image to serve, an etcd that cannot be started is no reason to stop.
+func startRegistry(ctx context.Context, cfg Config, restored bool, log *slog.Logger) (registry *etcd.Registry, own *embedded.Server, stop func(), err error) {
 	stopOwn := func() {}
 	if len(cfg.Etcd.Endpoints) == 0 {
 		start := time.Now()
-		own, err := embedded.Start(ctx, embedded.Config{
+		own, err = embedded.Start(ctx, embedded.Config{
 			Dir: filepath.Join(cfg.DataDir, "etcd"), Listen: cfg.Etcd.Listen, Log: log,
 		})
-		if err != nil {
+		switch {
+		case err == nil:
+			log.Info("embedded etcd started", "endpoint", own.Addr(), "took", time.Since(start).Round(time.Millisecond))
+			cfg.Etcd.Endpoints, stopOwn = own.Endpoints(), own.Close
+			go func() {
+				// What was read goes on being served from memory: a lost etcd is no outage.
+				if err, failed := <-own.Failed(); failed {
+					log.Error("embedded etcd failed: serving on without it", "error", err)
+				}
+			}()
+		case restored && ctx.Err() == nil:
+			log.Error("embedded etcd not started: serving the disk image", "error", err)
+		default:
 			return nil, nil, nil, err
 		}
-		log.Info("embedded etcd started", "endpoint", own.Addr(), "took", time.Since(start).Round(time.Millisecond))
-		cfg.Etcd.Endpoints = own.Endpoints()
-		stopOwn = own.Close
-		go func() {
-			// What was read goes on being served from memory: a lost etcd is no outage.
-			if err, failed := <-own.Failed(); failed {
-				log.Error("embedded etcd failed: serving on without it", "error", err)
-			}
-		}()
 	}
 	registry, err = etcd.Open(ctx, etcdConfig(cfg.Etcd), log)
 	if err != nil {
 		stopOwn()
 		return nil, nil, nil, err
 	}
-	return registry, cfg.Etcd.Endpoints, func() { registry.Close(); stopOwn() }, nil
+	return registry, own, func() { registry.Close(); stopOwn() }, nil
+}
+
+// standing says how the server stands, out of all that knows something of it.
+type standing struct {
+	cfg      Config
+	started  time.Time
+	restored time.Time // when the disk image that was read at the start was saved; zero if there was none
+	applier  *store.Applier
+	registry *etcd.Registry
+	own      *embedded.Server // nil where the etcd is another's
+	saver    *store.Saver
+}
+
+func (s *standing) status() store.Status {
+	st := s.applier.Status()
+	st.Version, st.Site, st.Started = version, s.cfg.Site, s.started
+	contact := s.registry.Contact()
+	st.Contact = contact.Last
+	if !contact.InReach {
+		st.Lost = cmp.Or(contact.Since, s.started)
+	}
+	if s.own != nil {
+		st.Alarms = s.own.Alarms()
+	}
+	saved := s.saver.Stats()
+	st.ImageSaved, st.ImageError = saved.Saved, saved.Error
+	if st.Image {
+		st.ImageSaved = s.restored // what is written meanwhile is no younger
+	}
+	return st
+}
+
+// key is the status as the live key has it: by being there it says that etcd is in reach.
+func (s *standing) key() string {
+	st := s.status()
+	st.Contact, st.Lost, st.ImageSaved = time.Time{}, time.Time{}, time.Time{}
+	text, err := json.Marshal(st)
+	if err != nil {
+		return fmt.Sprintf(`{"version":%q}`, version)
+	}
+	return string(text)
 }
 
 const (

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,6 +24,7 @@ import (
 func importCommand() *cobra.Command {
 	var zone string
 	var put, prune, partial bool
+	var wait time.Duration
 	c := &cobra.Command{
 		Use:   "import FILE --zone ZONE",
 		Short: "Turn a zone file into a manifest, or put it into the registry",
@@ -37,6 +39,12 @@ signer (RRSIG, NSEC, NSEC3, NSEC3PARAM, DNSKEY, CDS, CDNSKEY, SIG, NXT) and ZONE
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if prune && !put {
 				return errors.New("--prune: there is nothing to delete from without --apply")
+			}
+			if cmd.Flags().Changed("wait") && !put {
+				return errors.New("--wait: there is nothing to wait for without --apply")
+			}
+			if err := checkWait(cmd.Flags(), wait); err != nil {
+				return err
 			}
 			apex, err := parseZone(zone)
 			if err != nil {
@@ -62,7 +70,7 @@ signer (RRSIG, NSEC, NSEC3, NSEC3PARAM, DNSKEY, CDS, CDNSKEY, SIG, NXT) and ZONE
 				return err
 			}
 			defer registry.Close()
-			said, problems, err := putZone(cmd.Context(), registry, apex, keys, prune)
+			done, problems, err := putZone(cmd.Context(), registry, apex, keys, prune)
 			if err != nil {
 				return err
 			}
@@ -71,12 +79,16 @@ signer (RRSIG, NSEC, NSEC3, NSEC3PARAM, DNSKEY, CDS, CDNSKEY, SIG, NXT) and ZONE
 				fmt.Fprintln(cmd.ErrOrStderr(), "nothing was put")
 				return errSaid
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), said)
+			fmt.Fprintln(cmd.OutOrStdout(), done.said)
+			if wait > 0 {
+				return awaitServers(cmd.Context(), registry, done, wait, cmd.OutOrStdout())
+			}
 			return nil
 		},
 	}
 	addZoneFlag(c, &zone)
 	c.Flags().BoolVar(&put, "apply", false, "put the keys into the registry, as apply does")
+	addWaitFlag(c.Flags(), &wait)
 	c.Flags().BoolVar(&prune, "prune", false, "with --apply, delete the zone's static records that the file does not have; steered names stay")
 	c.Flags().BoolVar(&partial, "partial", false, "write what is good also if something is refused")
 	c.MarkFlagsMutuallyExclusive("prune", "partial") // what is refused would be deleted
@@ -192,18 +204,23 @@ func printZoneProblems(w io.Writer, keys []zonefile.Key, problems []store.Proble
 	}
 }
 
-// putZone puts the keys of a zone, and says what it did. Problems are what keeps them from being put.
-func putZone(ctx context.Context, registry *etcd.Registry, apex zones.Owner, keys []zonefile.Key, prune bool) (said string, problems []store.Problem, err error) {
+// putZone puts the keys of a zone. Problems are what keeps them from being put.
+func putZone(ctx context.Context, registry *etcd.Registry, apex zones.Owner, keys []zonefile.Key, prune bool) (done commitment, problems []store.Problem, err error) {
 	now, err := registry.Read(ctx)
 	if err != nil {
-		return "", nil, err
+		return done, nil, err
 	}
 	changes, problems := planZone(apex, keys, prune, now)
 	if len(problems) > 0 {
-		return "", problems, nil
+		return done, problems, nil
 	}
-	said, err = commit(ctx, registry, changes, now.Revision)
-	return said, nil, err
+	done, err = commit(ctx, registry, changes, now)
+	wanted := map[string]bool{}
+	for _, k := range keys {
+		wanted[k.Key] = true
+	}
+	done.found(wanted, now)
+	return done, nil, err
 }
 
 // planZone is store.Plan for a zone. prune deletes the names' static RRsets that keys lack. Steered

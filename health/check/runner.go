@@ -84,8 +84,10 @@ func (r *Runner) Stats() Stats {
 }
 
 // Set replaces the targets. One that stays keeps its schedule and its counter, also if its check
-// is another now; the look then in flight, made the old way, is broken off. One that is gone is
-// not reported any more once Set has returned. Of targets with the same TargetID the first counts.
+// is another now; the look then in flight, made the old way, is broken off. One that is new begins
+// with its State; where that is no longer true it is found out as fast as for one of which nothing
+// is known. One that is gone is not reported any more once Set has returned. Of targets with the
+// same TargetID the first counts.
 func (r *Runner) Set(targets []health.Target) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -115,8 +117,9 @@ func (r *Runner) Set(targets []health.Target) {
 		}
 		probers[want.Spec] = probe
 		t := &target{Target: want, probe: probe, due: now.Add(rand.N(firstWithin(len(targets), want.Spec)))}
+		t.counter.State = want.State
 		if was != nil {
-			t.counter = was.counter
+			t.counter, t.State = was.counter, was.State
 			t.due = earlier(was.due, now.Add(rand.N(t.interval()))) // at once, if it was in flight
 		}
 		r.targets[want.TargetID] = t
@@ -260,12 +263,27 @@ func (r *Runner) count(ctx context.Context, t *target, err error) (event func())
 			r.log.Info("check changed state", "check", t.Check, "addr", t.Addr, "state", after.String(), "reason", reason)
 		}
 	}
-	t.due = t.next(now, before)
+	t.due = t.again(now, before, err)
 	heap.Push(&r.queue, t)
 	if t.index == 0 {
 		signal(r.wake)
 	}
 	return event
+}
+
+// again is when to look at t next, after a look that began in the state before and came to err. A
+// state known from before counts as none for the schedule, until a look bears it out.
+func (t *target) again(now time.Time, before health.State, err error) time.Time {
+	void := (*voidError)(nil)
+	switch {
+	case t.State == health.Unknown:
+		return t.next(now, before)
+	case errors.As(err, &void) || t.counter.State == t.State && (err == nil) != (t.State == health.Up):
+		unknown := target{Target: t.Target, due: t.due}
+		return unknown.next(now, health.Unknown)
+	}
+	t.State = health.Unknown
+	return t.next(now, health.Unknown) // it has settled just now
 }
 
 // sameCheck is quick for the usual case, that a check which has not changed is the same one.

@@ -413,6 +413,143 @@ func TestSetKeepsWhatStays(t *testing.T) {
 	})
 }
 
+// A state known from before is where a new target begins. Where it still holds, one look says so and
+// the interval begins; where it does not, that is found out as fast as where nothing is known.
+func TestSetKnownState(t *testing.T) {
+	const interval, gap = 10 * time.Second, time.Second
+	tests := []struct {
+		name    string
+		known   health.State
+		answer  prober
+		looks   int             // until it is settled, gap apart
+		reports []health.Report // then
+	}{
+		{"up", health.Up, nil, 1, nil},
+		{"up no more", health.Up, refuses, 3, []health.Report{{State: health.Down, Reason: "connection refused"}}},
+		{"down", health.Down, refuses, 1, []health.Report{{State: health.Down, Reason: "connection refused"}}},
+		{"down no more", health.Down, nil, 2, []health.Report{{State: health.Up}}},
+		{"unknown", health.Unknown, nil, 2, []health.Report{{State: health.Up}}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			run(t, func(r *Runner, backend *fake, _ *bytes.Buffer) {
+				a, c := id(1), tcpCheck(interval, time.Second)
+				for i := range test.reports {
+					test.reports[i].TargetID = a
+				}
+				backend.answers(a, test.answer)
+				start := time.Now()
+				r.Set([]health.Target{{TargetID: a, Spec: c, State: test.known}})
+				want := [3]int{}
+				want[test.known] = 1
+				if got := r.Stats().Targets; got != want {
+					t.Errorf("targets by state %v at first, want %v", got, want)
+				}
+				sleep(joinPace)
+				looks := backend.looks(a)
+				if len(looks) != 1 || looks[0].Sub(start) > joinPace {
+					t.Fatalf("looks %v, want one at once", looks)
+				}
+				sleep(time.Duration(test.looks-1) * gap)
+				wantReports(t, r, test.reports...)
+				settled := time.Now()
+				sleep(100 * interval)
+				wantReports(t, r)
+				looks = backend.looks(a)
+				for i := 1; i < test.looks; i++ {
+					if d := looks[i].Sub(looks[i-1]); d != gap {
+						t.Errorf("look %d follows after %v, want %v", i, d, gap)
+					}
+				}
+				if n := len(looks) - test.looks; n != 100 && n != 101 {
+					t.Errorf("%d looks in 100 intervals after %v", n, settled.Sub(start))
+				}
+				// What is known already is not told anew by who sets the targets.
+				other := [...]health.State{health.Up: health.Down, health.Down: health.Up}
+				was := r.Stats().Targets
+				changed := *c
+				changed.Interval *= 2
+				for _, c := range []*health.Check{c, &changed} {
+					for _, known := range []health.State{test.known, other[max(test.known, health.Up)], health.Unknown} {
+						r.Set([]health.Target{{TargetID: a, Spec: c, State: known}})
+					}
+				}
+				sleep(100 * interval)
+				if got := r.Stats().Targets; got != was {
+					t.Errorf("targets by state %v after they were set again, want %v", got, was)
+				}
+				if len(test.reports) == 0 || test.reports[0].State == health.Up {
+					wantReports(t, r)
+				}
+				r.Set(nil)
+				if got := r.Stats().Targets; got != [3]int{} {
+					t.Errorf("targets by state %v when all are gone", got)
+				}
+			})
+		})
+	}
+}
+
+// Targets whose state is known from before are spread over the interval as all others are, though
+// their first looks come together.
+func TestKnownStatesAreSpread(t *testing.T) {
+	const n = 4000
+	run(t, func(r *Runner, backend *fake, _ *bytes.Buffer) {
+		c := tcpCheck(10*time.Second, time.Second)
+		var all []health.Target
+		for i := range n {
+			all = append(all, health.Target{TargetID: id(i), Spec: c, State: health.Up})
+		}
+		r.Set(all)
+		sleep(20 * time.Second)
+		var tenths [10]int
+		for _, target := range all {
+			looks := backend.looks(target.TargetID)
+			tenths[min(9, looks[1].Sub(looks[0])/time.Second)]++
+		}
+		for i, got := range tenths {
+			if got < n/10*7/10 || got > n/10*13/10 {
+				t.Errorf("%d of %d targets in second %d after the first look, want about a tenth", got, n, i)
+			}
+		}
+	})
+}
+
+// A state that no look has borne out yet stays in doubt when its check becomes another.
+func TestKnownStateChangedCheck(t *testing.T) {
+	run(t, func(r *Runner, backend *fake, _ *bytes.Buffer) {
+		a, c := id(1), tcpCheck(10*time.Second, time.Second)
+		backend.answers(a, refuses)
+		r.Set([]health.Target{{TargetID: a, Spec: c, State: health.Up}})
+		sleep(joinPace)
+		changed := *c
+		changed.Timeout *= 2
+		r.Set(targets(&changed, a))
+		sleep(2 * time.Second)
+		wantReports(t, r, health.Report{TargetID: a, State: health.Down, Reason: "connection refused"})
+	})
+}
+
+// A look that this machine could not make bears nothing out.
+func TestKnownStateVoidLook(t *testing.T) {
+	for _, known := range []health.State{health.Up, health.Down} {
+		run(t, func(r *Runner, backend *fake, _ *bytes.Buffer) {
+			a := id(1)
+			backend.answers(a, func(context.Context, *target) error { return &voidError{syscall.EMFILE} })
+			r.Set([]health.Target{{TargetID: a, Spec: tcpCheck(10*time.Second, time.Second), State: known}})
+			sleep(5*time.Second + joinPace)
+			if got := len(backend.looks(a)); got != 6 {
+				t.Errorf("%v: %d looks in 5s, want 6", known, got)
+			}
+			want := [3]int{}
+			want[known] = 1
+			if got := r.Stats().Targets; got != want {
+				t.Errorf("targets by state %v, want %v", got, want)
+			}
+		})
+	}
+}
+
 func TestSetDropsWhatLeft(t *testing.T) {
 	run(t, func(r *Runner, backend *fake, _ *bytes.Buffer) {
 		c := tcpCheck(time.Second, time.Second)

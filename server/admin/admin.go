@@ -1,5 +1,5 @@
-// Package admin is the server's face over HTTP: explain, metrics, health and readiness. It changes
-// nothing.
+// Package admin is the server's face over HTTP: explain, status, metrics, health and readiness. It
+// changes nothing.
 package admin
 
 import (
@@ -27,6 +27,8 @@ type Config struct {
 	Listen     string                          // host:port; no default, since who reaches it sees the configuration
 	Snapshot   *atomic.Pointer[zones.Snapshot] // nil until there is one
 	Ready      func() (ok bool, why string)    // whether queries are answered, and if not, why not
+	Notes      func() []string                 // what an operator should know beside that, one line each; may be nil
+	Status     func() any                      // how the server stands, to be JSON: an object; nil: there is no /status
 	Collectors []prometheus.Collector          // beside those of the Go runtime and the process
 	Name, Site string                          // of this server, told with each explanation
 	Log        *slog.Logger
@@ -88,8 +90,9 @@ func (s *Server) Serve(ctx context.Context) error {
 }
 
 const index = `/explain?name=NAME&type=TYPE&client=ADDRESS  how a query is answered, and why (&format=text for people)
+/status   how this server stands, as JSON
 /metrics  counters for Prometheus
-/readyz   200 once queries are answered
+/readyz   200 once queries are answered, and what an operator should know
 /healthz  200 while the process runs
 `
 
@@ -108,12 +111,16 @@ func handler(cfg Config) http.Handler {
 		ok, why := cfg.Ready()
 		if !ok {
 			http.Error(w, "not ready: "+why, http.StatusServiceUnavailable)
-			return
+		} else {
+			io.WriteString(w, "ready\n")
 		}
-		io.WriteString(w, "ready\n")
+		writeNotes(w, cfg)
 	})
 	mux.Handle("GET /metrics", metrics(cfg.Collectors))
 	mux.Handle("GET /explain", explainer{cfg})
+	if cfg.Status != nil {
+		mux.Handle("GET /status", statuser{cfg})
+	}
 	return mux
 }
 

@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -26,6 +27,8 @@ type Config struct {
 	ResyncEvery time.Duration // how often Follow reads everything without cause, give or take a quarter; default 10m
 	AskEvery    time.Duration // how often Follow asks etcd where it stands; it is lost when it does not answer three times; default 5s
 	LeaseTTL    time.Duration // of a mirror's lease, whole seconds; default 30s
+
+	connect func(ctx context.Context, hostport string) (net.Conn, error) // in place of TCP, of a test
 }
 
 const (

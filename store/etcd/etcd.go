@@ -51,6 +51,7 @@ type Registry struct {
 	c  *clientv3.Client // nil until a user is logged in
 
 	contact contact
+	reads   reads
 }
 
 // Open makes a Registry. It does not wait for etcd: one that is away is an error of what is done
@@ -84,8 +85,11 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Registry, error) 
 				Backoff:           backoff.Config{BaseDelay: minDelay, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 				MinConnectTimeout: 3 * time.Second,
 			}),
-			grpc.WithChainUnaryInterceptor(failFast),
+			grpc.WithChainUnaryInterceptor(failFast, r.cfg.spellOut),
 		},
+	}
+	if cfg.connect != nil {
+		r.dial.DialOptions = append(r.dial.DialOptions, grpc.WithContextDialer(cfg.connect))
 	}
 	stop := context.AfterFunc(ctx, cancel)
 	_, err = r.client()
@@ -108,6 +112,26 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Registry, error) 
 func failFast(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	return invoke(ctx, method, req, reply, cc, append(opts, grpc.WaitForReady(false))...)
 }
+
+// spellOut has a call that fails because an etcd behind TLS was not greeted with it say so: it closes
+// the connection, and gRPC tells no more than that.
+func (c *Config) spellOut(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	err := invoke(ctx, method, req, reply, cc, opts...)
+	s, _ := status.FromError(err)
+	cause := greeting.FindStringSubmatch(s.Message())
+	if cause == nil || strings.HasPrefix(c.Endpoints[0], "https://") || c.tlsFile() != "" {
+		return err
+	}
+	var bare []string
+	for _, e := range c.Endpoints {
+		bare = append(bare, strings.TrimPrefix(e, "http://"))
+	}
+	return status.Errorf(s.Code(), "etcd at %s does not speak plain text: %s; if it speaks TLS, write https://%s",
+		strings.Join(bare, " or "), cause[1], bare[0])
+}
+
+// greeting is how gRPC says that a server has not greeted it.
+var greeting = regexp.MustCompile(`^connection error: desc = "(?:transport: )?error reading server preface: (?:read tcp \S+: (?:read: )?)?(.*)"$`)
 
 // plain is an error in etcd's own words, or in those of the system where gRPC has wrapped them in its
 // own: what a person is to read.

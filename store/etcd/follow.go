@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"time"
@@ -20,24 +21,39 @@ const unanswered = 3
 
 // Follow sends all there is at a revision, then each change as it comes. The keys of one revision
 // are never in two updates; an update may hold several revisions, in order, and so a key twice.
-// Whatever goes wrong - a lost connection, a revision compacted away, an etcd restored from a
-// backup - all there is is sent again, as it also is now and then without cause. It returns when
-// ctx is done.
+// Whatever goes wrong - a lost connection, a revision compacted away, a promise that etcd breaks -
+// all there is is sent again, as it also is now and then without cause. It returns when ctx is done.
+//
+// What is read is sent, be it of an older revision than the one before or of another cluster: the
+// receiver decides whether to obey. It has all read again, and at once, by a send on again, which
+// should hold one and may be nil; an update that Follow is about to send then is not sent any more.
+// One who asks again within seconds waits as after a failure. Without etcd it is read when etcd is
+// back.
 //
 // A receiver that takes its time misses nothing. etcd keeps the changes for it.
-func (r *Registry) Follow(ctx context.Context, out chan<- store.Update) {
-	f := follower{Registry: r, out: out}
+func (r *Registry) Follow(ctx context.Context, out chan<- store.Update, again <-chan struct{}) {
+	f := follower{Registry: r, out: out, again: again, why: atStart}
 	failures := 0
-	for ctx.Err() == nil {
+	for {
 		began := time.Now()
 		err := f.once(ctx)
 		if ctx.Err() != nil {
 			return
 		}
+		if f.why == nil {
+			f.why = reasonOf(err)
+		}
 		if time.Since(began) > maxDelay {
 			failures = 0
 		}
-		if !errors.Is(err, errResync) {
+		switch {
+		case errors.Is(err, errPeriodic):
+		case errors.Is(err, errAsked):
+			if failures > 0 {
+				pause(ctx, failures)
+			}
+			failures++
+		default:
 			r.contact.lost(r.log, err)
 			failures++
 			pause(ctx, failures)
@@ -45,43 +61,59 @@ func (r *Registry) Follow(ctx context.Context, out chan<- store.Update) {
 	}
 }
 
-// errResync ends a watch that nothing is wrong with.
-var errResync = errors.New("time to read all again")
-
 // follower is what Follow knows from one watch to the next.
 type follower struct {
 	*Registry
 	out      chan<- store.Update
-	from     int64  // revision of the last read, from which the watch begins
-	revision int64  // up to which all has been sent
-	cluster  uint64 // that it was of; 0 before the first read
+	again    <-chan struct{}
+	why      *reason // why the next read is due, the first of its reasons; nil while watching
+	from     int64   // revision of the last read, from which the watch begins
+	revision int64   // up to which all has been sent
+	cluster  uint64  // that it was of; 0 before the first read
+	told     told    // since the read
 }
 
 // once reads everything and sends it, then sends changes until something goes wrong.
 func (f *follower) once(ctx context.Context) error {
+	select {
+	case <-f.again: // is about to be done
+	default:
+	}
 	c, err := f.client()
 	if err != nil {
 		return err
 	}
-	u, cluster, err := f.read(ctx, c)
+	u, err := f.read(ctx, c)
 	if err != nil {
 		return err
 	}
+	f.reads.count(f.why)
+	f.why = nil
 	switch {
-	case f.cluster != 0 && cluster != f.cluster:
+	case f.cluster != 0 && u.Cluster != f.cluster:
 		f.log.Warn("registry is of another etcd cluster than before",
-			"revision", u.Revision, "cluster", fmt.Sprintf("%x", cluster), "before", fmt.Sprintf("%x", f.cluster))
+			"revision", u.Revision, "cluster", fmt.Sprintf("%x", u.Cluster), "before", fmt.Sprintf("%x", f.cluster))
 	case u.Revision < f.revision:
 		f.log.Warn("registry is older than it was", "revision", u.Revision, "before", f.revision)
 	}
-	f.from, f.revision, f.cluster = u.Revision, u.Revision, cluster
+	f.from, f.revision, f.cluster = u.Revision, u.Revision, u.Cluster
+	f.told = told{since: u.Revision}
 	f.contact.reached(f.log, u.Revision)
+	if err := f.send(ctx, u); err != nil {
+		return err
+	}
+	return f.watch(ctx, c)
+}
+
+func (f *follower) send(ctx context.Context, u store.Update) error {
 	select {
 	case f.out <- u:
+		return nil
+	case <-f.again:
+		return errAsked
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return f.watch(ctx, c)
 }
 
 // watch sends what changes after f.revision, and returns at the first sign that something is not as
@@ -103,7 +135,7 @@ func (f *follower) watch(ctx context.Context, c *clientv3.Client) error {
 	defer resync.Stop()
 	ask := time.NewTicker(f.cfg.AskEvery)
 	defer ask.Stop()
-	asked, answers := 0, false // etcd's gRPC proxy does not answer
+	asked, answers := 0, true // of etcd's gRPC proxy the creation of the watch is the only answer
 	for {
 		select {
 		case m := <-responses:
@@ -112,26 +144,27 @@ func (f *follower) watch(ctx context.Context, c *clientv3.Client) error {
 				return err
 			}
 			f.contact.heard()
-			asked, answers = 0, answers || isProgress(m)
+			asked, answers = 0, !m.Created && answers || isProgress(m)
 			if len(u.Entries) == 0 {
 				continue
 			}
-			select {
-			case f.out <- u:
-			case <-ctx.Done():
-				return ctx.Err()
+			f.markExpired(ctx, c, u)
+			if err := f.send(ctx, u); err != nil {
+				return err
 			}
 		case err := <-broken:
 			return err
 		case <-ask.C:
 			if answers && asked == unanswered {
-				return fmt.Errorf("etcd has not answered for %v", unanswered*f.cfg.AskEvery)
+				return fmt.Errorf("%w for %v", errSilent, unanswered*f.cfg.AskEvery)
 			}
 			asked++
 			_ = stream.Send(&etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_ProgressRequest{
 				ProgressRequest: &etcdserverpb.WatchProgressRequest{}}})
 		case <-resync.C:
-			return errResync
+			return errPeriodic
+		case <-f.again:
+			return errAsked
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -140,19 +173,24 @@ func (f *follower) watch(ctx context.Context, c *clientv3.Client) error {
 
 // create asks for a watch that begins with the revision that was read, though all of that is known:
 // of a watch from a revision that is yet to come etcd tells nothing until it has come, not even that
-// it is there.
+// it is there. With what a key was before each change come the lease that a deleted one was under,
+// and a sign of changes left out.
 func (f *follower) create() *etcdserverpb.WatchRequest {
 	return &etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_CreateRequest{
 		CreateRequest: &etcdserverpb.WatchCreateRequest{
 			Key:           []byte(f.config),
 			RangeEnd:      []byte(clientv3.GetPrefixRangeEnd(f.config)),
 			StartRevision: f.from,
+			PrevKv:        true,
 		}}}
 }
 
 func receive(ctx context.Context, stream etcdserverpb.Watch_WatchClient, responses chan<- *etcdserverpb.WatchResponse, broken chan<- error) {
 	for {
 		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			err = errClosed
+		}
 		if err != nil {
 			broken <- plain(err)
 			return
@@ -166,38 +204,3 @@ func receive(ctx context.Context, stream etcdserverpb.Watch_WatchClient, respons
 }
 
 func isProgress(m *etcdserverpb.WatchResponse) bool { return !m.Created && len(m.Events) == 0 }
-
-// update makes an update of a response, without entries where that tells of no changes. The keys of
-// one revision are in one response, since we did not ask etcd to cut large ones up.
-func (f *follower) update(m *etcdserverpb.WatchResponse) (u store.Update, err error) {
-	switch at := m.GetHeader(); {
-	case m.CompactRevision != 0:
-		return u, fmt.Errorf("etcd has compacted revision %d, from which to watch, up to %d", f.from, m.CompactRevision)
-	case m.Canceled:
-		return u, fmt.Errorf("etcd has ended the watch: %s", m.CancelReason)
-	case at.GetClusterId() != f.cluster:
-		return u, fmt.Errorf("the watch is of etcd cluster %x, expected %x", at.GetClusterId(), f.cluster)
-	case isProgress(m) && at.GetRevision() < f.revision:
-		return u, fmt.Errorf("etcd is at revision %d, after %d", at.GetRevision(), f.revision)
-	}
-	u.Revision = f.revision
-	for _, ev := range m.Events {
-		rev := ev.Kv.ModRevision
-		if rev == f.from {
-			continue
-		}
-		if rev <= f.revision || rev < u.Revision {
-			return u, fmt.Errorf("etcd has sent revision %d after %d", rev, u.Revision)
-		}
-		u.Revision = rev
-		e := store.Entry{Key: f.relative(ev.Kv.Key), Revision: rev}
-		if ev.Type == clientv3.EventTypeDelete {
-			e.Deleted = true
-		} else {
-			e.Value = ev.Kv.Value
-		}
-		u.Entries = append(u.Entries, e)
-	}
-	f.revision = u.Revision
-	return u, nil
-}

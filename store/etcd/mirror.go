@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 	"strings"
@@ -26,8 +27,8 @@ const (
 // Mirror keeps the live keys below a directory equal to a set of values. They are under a lease of
 // the mirror's own, so that they go when the process does.
 type Mirror struct {
-	r   *Registry
-	dir string // "/gslb-live/error/ns1/"
+	r        *Registry
+	dir, end string // keys from the first up to the second are the mirror's: "/gslb-live/error/ns1/", "/gslb-live/error/ns10"
 
 	mu   sync.Mutex
 	want map[string]string
@@ -38,11 +39,36 @@ type Mirror struct {
 // Mirror makes a mirror of the live keys below dir, such as "report/fra1", which must be nobody
 // else's: what it does not hold is deleted.
 func (r *Registry) Mirror(dir string) *Mirror {
-	if dir == "" || strings.HasPrefix(dir, "/") || strings.HasSuffix(dir, "/") {
-		panic("etcd: mirror of " + dir) // it would delete the keys of others
-	}
-	return &Mirror{r: r, dir: r.live + dir + "/", changed: make(chan struct{}, 1)}
+	from := r.live + checkLive(dir) + "/"
+	return r.mirror(from, clientv3.GetPrefixRangeEnd(from))
 }
+
+func (r *Registry) mirror(from, end string) *Mirror {
+	return &Mirror{r: r, dir: from, end: end, changed: make(chan struct{}, 1)}
+}
+
+// checkLive panics where a mirror would delete the keys of others.
+func checkLive(key string) string {
+	if key == "" || strings.HasPrefix(key, "/") || strings.HasSuffix(key, "/") {
+		panic(fmt.Sprintf("etcd: mirror of %q", key))
+	}
+	return key
+}
+
+// KeyMirror keeps one live key equal to a value, as a Mirror does with those below a directory.
+type KeyMirror struct{ m *Mirror }
+
+// MirrorKey makes a mirror of a live key, such as "server/ns1".
+func (r *Registry) MirrorKey(key string) *KeyMirror {
+	from := r.live + checkLive(key)
+	return &KeyMirror{r.mirror(from, from+"\x00")}
+}
+
+// Set says which value the key is to have. It does not block; the last value given counts.
+func (k *KeyMirror) Set(value string) { k.m.Set(map[string]string{"": value}) }
+
+// Run writes what Set says until ctx is done, then takes the key away. See Mirror.Run.
+func (k *KeyMirror) Run(ctx context.Context) { k.m.Run(ctx) }
 
 // Set says which keys there are to be, below the directory, and their values. It does not block; the
 // last set given counts. The map is the mirror's from then on.
@@ -89,7 +115,7 @@ func (m *Mirror) Run(ctx context.Context) {
 		}
 		if err == nil {
 			if failures > 0 {
-				m.r.log.Info("live keys are written again", "dir", m.dir)
+				m.r.log.Info("live keys are written again", "keys", m.dir)
 			}
 			failures = 0
 			select {
@@ -102,7 +128,7 @@ func (m *Mirror) Run(ctx context.Context) {
 		}
 		failures++
 		if failures == 1 {
-			m.r.log.Warn("live keys cannot be written", "dir", m.dir, "reason", plain(err))
+			m.r.log.Warn("live keys cannot be written", "keys", m.dir, "reason", plain(err))
 		}
 		pause(ctx, failures)
 	}
@@ -156,7 +182,7 @@ func (m *Mirror) hold(ctx context.Context, c *clientv3.Client, l *lease) error {
 			l.renew = began.Add(ttl / 3)
 			return nil
 		}
-		m.r.log.Info("lease of live keys is lost, writing them again", "dir", m.dir)
+		m.r.log.Info("lease of live keys is lost, writing them again", "keys", m.dir)
 	}
 	l.id, l.have = 0, nil
 	granted, err := c.Grant(ctx, int64(ttl/time.Second))
@@ -188,9 +214,8 @@ func renew(ctx context.Context, c *clientv3.Client, id clientv3.LeaseID) (ttl in
 // look reads what is below the directory.
 func (m *Mirror) look(ctx context.Context, c *clientv3.Client, l *lease) error {
 	have := make(map[string]held)
-	end := clientv3.GetPrefixRangeEnd(m.dir)
 	for from := m.dir; ; {
-		page, err := get(ctx, c, from, clientv3.WithRange(end), clientv3.WithLimit(firstPage))
+		page, err := get(ctx, c, from, clientv3.WithRange(m.end), clientv3.WithLimit(firstPage))
 		if err != nil {
 			return err
 		}
@@ -242,7 +267,7 @@ func (m *Mirror) drop(l *lease) {
 	ctx, cancel := context.WithTimeout(context.Background(), revokeTimeout)
 	defer cancel()
 	if _, err := c.Revoke(ctx, l.id); err != nil {
-		m.r.log.Warn("live keys stay until their lease ends", "dir", m.dir, "ttl", m.r.cfg.LeaseTTL, "reason", plain(err))
+		m.r.log.Warn("live keys stay until their lease ends", "keys", m.dir, "ttl", m.r.cfg.LeaseTTL, "reason", plain(err))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -30,46 +31,100 @@ func (r *Registry) Read(ctx context.Context) (store.Update, error) {
 	if err != nil {
 		return store.Update{}, fmt.Errorf("reading the registry: %w", err)
 	}
-	u, _, err := r.read(ctx, c)
-	return u, err
+	return r.read(ctx, c)
 }
 
-// read is Read, and says which cluster it was.
-func (r *Registry) read(ctx context.Context, c *clientv3.Client) (u store.Update, cluster uint64, err error) {
+func (r *Registry) read(ctx context.Context, c *clientv3.Client) (store.Update, error) {
+	u, err := readBelow(ctx, c, r.config)
+	if err != nil {
+		return u, fmt.Errorf("reading the registry: %w", err)
+	}
+	return u, nil
+}
+
+// ReadLive returns the live keys below a directory such as "server", or "" for all, at one revision.
+// The entries' keys are below the directory: of "/gslb-live/error/ns1/pool/web/policy", read with
+// "error", "ns1/pool/web/policy".
+func (r *Registry) ReadLive(ctx context.Context, dir string) (entries []store.Entry, revision int64, err error) {
+	prefix := r.live
+	if dir != "" {
+		prefix += dir + "/"
+	}
+	c, err := r.client()
+	if err != nil {
+		return nil, 0, fmt.Errorf("reading live keys: %w", err)
+	}
+	u, err := readBelow(ctx, c, prefix)
+	if err != nil {
+		return nil, 0, fmt.Errorf("reading live keys: %w", err)
+	}
+	return u.Entries, u.Revision, nil
+}
+
+// Earlier returns the value that a key, such as "pool/web/policy", had before a revision, that is at
+// the one before it; so the Revision of what it returns asks for the value before that. Not ok: there
+// was no such key then, or etcd has compacted what it was.
+func (r *Registry) Earlier(ctx context.Context, key string, before int64) (e store.Entry, ok bool, err error) {
+	if before <= 1 { // etcd takes revision 0, and those below, for the newest
+		return e, false, nil
+	}
+	c, err := r.client()
+	if err != nil {
+		return e, false, fmt.Errorf("reading %s as it was before revision %d: %w", key, before, err)
+	}
+	was, err := get(ctx, c, r.config+key, clientv3.WithRev(before-1))
+	switch {
+	case errors.Is(err, rpctypes.ErrCompacted):
+		return e, false, nil
+	case err != nil:
+		return e, false, fmt.Errorf("reading %s as it was before revision %d: %w", key, before, plain(err))
+	case len(was.Kvs) == 0:
+		return e, false, nil
+	}
+	kv := was.Kvs[0]
+	return store.Entry{Key: key, Value: kv.Value, Revision: kv.ModRevision, Lease: kv.Lease}, true, nil
+}
+
+// readBelow returns all keys with a prefix, at one revision, and without the prefix.
+func readBelow(ctx context.Context, c *clientv3.Client, prefix string) (u store.Update, err error) {
 	// A revision compacted away while its pages are read has us start over. etcd compacts every few
 	// minutes, so twice is bad luck and more is something else.
 	for range 3 {
-		u, cluster, err = r.readPages(ctx, c)
+		u, err = readPages(ctx, c, prefix)
 		if !errors.Is(err, rpctypes.ErrCompacted) {
 			break
 		}
 	}
 	if err != nil {
-		return store.Update{}, 0, fmt.Errorf("reading the registry: %w", plain(err))
+		return store.Update{}, plain(err)
 	}
-	return u, cluster, nil
+	return u, nil
 }
 
-func (r *Registry) readPages(ctx context.Context, c *clientv3.Client) (store.Update, uint64, error) {
+func readPages(ctx context.Context, c *clientv3.Client, prefix string) (store.Update, error) {
 	u := store.Update{Full: true}
-	end := clientv3.GetPrefixRangeEnd(r.config)
+	end := clientv3.GetPrefixRangeEnd(prefix)
 	size := firstPage
-	for from := r.config; ; {
+	for from := prefix; ; {
 		page, err := get(ctx, c, from, clientv3.WithRange(end), clientv3.WithLimit(int64(size)), clientv3.WithRev(u.Revision))
 		if err != nil {
-			return u, 0, err
+			return u, err
 		}
 		if u.Revision == 0 { // the first page was of the newest, the others are of the same
-			u.Revision = page.Header.Revision
+			u.Revision, u.Cluster = page.Header.Revision, page.Header.ClusterId
 			u.Entries = make([]store.Entry, 0, page.Count)
+		}
+		if page.Header.ClusterId != u.Cluster {
+			return u, fmt.Errorf("%w: %x, after %x", errCluster, page.Header.ClusterId, u.Cluster)
 		}
 		bytes := 1
 		for _, kv := range page.Kvs {
 			bytes += len(kv.Key) + len(kv.Value)
-			u.Entries = append(u.Entries, store.Entry{Key: r.relative(kv.Key), Value: kv.Value, Revision: kv.ModRevision})
+			key := strings.TrimPrefix(string(kv.Key), prefix)
+			u.Entries = append(u.Entries, store.Entry{Key: key, Value: kv.Value, Revision: kv.ModRevision, Lease: kv.Lease})
 		}
 		if !page.More {
-			return u, page.Header.ClusterId, nil
+			return u, nil
 		}
 		size = min(max(1, size*pageBytes/bytes), maxPage)
 		from = string(page.Kvs[len(page.Kvs)-1].Key) + "\x00"

@@ -56,7 +56,7 @@ func TestReadCompacted(t *testing.T) {
 		err   error
 	}{{0, nil}, {1, nil}, {2, nil}, {3, rpctypes.ErrCompacted}} {
 		kv := &pages{keys: 2500, revision: 10, compact: tt.times}
-		u, _, err := (&Registry{config: "/gslb/"}).read(context.Background(), &clientv3.Client{KV: kv})
+		u, err := (&Registry{config: "/gslb/"}).read(context.Background(), &clientv3.Client{KV: kv})
 		if !errors.Is(err, tt.err) {
 			t.Errorf("compacted %d times: %v, expected %v", tt.times, err, tt.err)
 		}
@@ -76,7 +76,7 @@ func TestPageSizes(t *testing.T) {
 		{1300, 1 << 16, []int64{1000, 127, 127, 127}},
 	} {
 		kv := &pages{keys: tt.keys, valueSize: tt.valueSize, revision: 10}
-		u, _, err := (&Registry{config: "/gslb/"}).read(context.Background(), &clientv3.Client{KV: kv})
+		u, err := (&Registry{config: "/gslb/"}).read(context.Background(), &clientv3.Client{KV: kv})
 		if err != nil || len(u.Entries) != tt.keys {
 			t.Errorf("%d keys: %d read, %v", tt.keys, len(u.Entries), err)
 		}

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -57,6 +58,8 @@ type Config struct {
 	Dir    string // made if it is not there
 	Listen string // client address and port; port 0 takes a free one
 	Log    *slog.Logger
+
+	quota int64 // bytes, of a test; 0: quota
 }
 
 // Server is a running etcd.
@@ -170,7 +173,7 @@ func (s *Server) config(cfg Config, addr netip.AddrPort) *embed.Config {
 	c.InitialClusterToken = rand.Text()
 	c.TickMs, c.ElectionMs = tickMs, electionMs
 	c.AutoCompactionMode, c.AutoCompactionRetention = embed.CompactorModeRevision, keepRevisions
-	c.QuotaBackendBytes = quota
+	c.QuotaBackendBytes = cmp.Or(cfg.quota, quota)
 	c.SnapshotCount, c.SnapshotCatchUpEntries = keepWrites, 1
 	c.EnableGRPCGateway = false
 	c.ServiceRegister = s.grpc.Store
@@ -250,6 +253,18 @@ func (s *Server) Addr() netip.AddrPort { return s.addr }
 
 // Endpoints is Addr as a client's configuration has it.
 func (s *Server) Endpoints() []string { return []string{s.addr.String()} }
+
+// Alarms are those that the etcd has raised: NOSPACE, when its data base has grown beyond two gigabytes,
+// from when on it takes no writes but deletes, and CORRUPT, when it has found it damaged. Both last,
+// through restarts too, until they are disarmed, NOSPACE after compacting and defragmenting has made room.
+func (s *Server) Alarms() []string {
+	var alarms []string
+	for _, a := range s.etcd.Server.Alarms() {
+		alarms = append(alarms, a.Alarm.String())
+	}
+	slices.Sort(alarms)
+	return alarms
+}
 
 // Failed gets an error when the etcd has failed while it was running, from a full disk for example.
 // It is to be closed then and does not come back by itself.

@@ -35,16 +35,17 @@ var silent = slog.New(slog.DiscardHandler)
 type follower struct {
 	t       *testing.T
 	updates chan store.Update
+	again   chan struct{}
 	have    map[string]string // what all of it comes to
 }
 
 func follow(t *testing.T, r *etcd.Registry) *follower {
 	t.Helper()
-	f := &follower{t: t, updates: make(chan store.Update)}
+	f := &follower{t: t, updates: make(chan store.Update), again: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
-		r.Follow(ctx, f.updates)
+		r.Follow(ctx, f.updates, f.again)
 		close(done)
 	}()
 	t.Cleanup(func() {

@@ -250,7 +250,7 @@ func TestMirrorLosesLease(t *testing.T) {
 	}
 	live(t, c, map[string]string{})
 	kvs = live(t, c, want)
-	if want := []string{"INFO lease of live keys is lost, writing them again dir=/gslb-live/report/fra1/"}; !slices.Equal(entries(), want) {
+	if want := []string{"INFO lease of live keys is lost, writing them again keys=/gslb-live/report/fra1/"}; !slices.Equal(entries(), want) {
 		t.Errorf("logged %q, expected %q", entries(), want)
 	}
 
@@ -284,8 +284,8 @@ func TestMirrorAcrossRestart(t *testing.T) {
 	s = start(t, Config{Dir: dir, Listen: s.Addr().String()})
 	live(t, dial(t, s), map[string]string{"report/fra1/web": "2"})
 	until(t, func() bool { return len(entries()) == 2 })
-	if e := entries(); !strings.HasPrefix(e[0], "WARN live keys cannot be written dir=/gslb-live/report/fra1/ reason=") ||
-		e[1] != "INFO live keys are written again dir=/gslb-live/report/fra1/" {
+	if e := entries(); !strings.HasPrefix(e[0], "WARN live keys cannot be written keys=/gslb-live/report/fra1/ reason=") ||
+		e[1] != "INFO live keys are written again keys=/gslb-live/report/fra1/" {
 		t.Errorf("logged %q", e)
 	}
 }

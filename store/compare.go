@@ -1,0 +1,186 @@
+package store
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"meridian/zones"
+)
+
+// compare marks the names in all there is that s has as they are. It may be called by any goroutine
+// ahead of Apply, so that to look through a million names keeps no change waiting.
+func (u *Update) compare(s *zones.Snapshot) {
+	if !u.Full || s == nil {
+		return
+	}
+	u.unchanged = make([]bool, len(u.Entries))
+	for i, e := range u.Entries {
+		u.unchanged[i] = ownerPrefix(e.Key) != "" && nameIs(s, e)
+	}
+}
+
+// nameIs says whether s has a name's key with this value.
+func nameIs(s *zones.Snapshot, e Entry) bool {
+	k, err := parseKey(e.Key)
+	if err != nil {
+		return false
+	}
+	typ, err := parseType(e.Key[strings.LastIndexByte(e.Key, '/')+1:])
+	if err != nil {
+		return false
+	}
+	part, ok := s.Part(k.owner, typ)
+	return ok && part.Kind != zones.Broken && part.Revision == e.Revision
+}
+
+// differences turns all there is into the changes that lead to it from what is served. Revisions tell
+// what has changed: a key that was taken at the revision it has now is left alone.
+func (r *Registry) differences(u Update) []Entry {
+	if r.snapshot == nil {
+		return u.Entries
+	}
+	var changed []Entry
+	listed := 0 // keys of zones that have made something
+	for i, e := range u.Entries {
+		if u.unchanged != nil && u.unchanged[i] {
+			listed++
+			if r.faults.byKey[e.Key] == nil {
+				continue
+			}
+		} else if r.hasMade(e.Key) {
+			listed++
+		}
+		if r.taken(e) {
+			continue
+		}
+		changed = append(changed, e)
+		if e.Revision <= r.snapshot.Revision {
+			r.drift++
+		}
+	}
+	gone := r.missing(u, listed == r.nameKeys()+r.snapshot.Zones())
+	if u.Revision == r.snapshot.Revision {
+		r.drift += int64(len(gone))
+	}
+	return append(changed, gone...)
+}
+
+// hasMade says whether a key of a zone has a part of its own in what is served, good or broken.
+func (r *Registry) hasMade(key string) bool {
+	if !strings.HasPrefix(key, "zone/") {
+		return false
+	}
+	k, err := parseKey(key)
+	if err != nil {
+		return false
+	}
+	typ := dns.TypeSOA
+	if k.kind == kindName {
+		typ, err = parseType(key[strings.LastIndexByte(key, '/')+1:])
+	}
+	_, made := r.snapshot.Part(k.owner, typ)
+	return made && err == nil
+}
+
+// taken says whether the key was taken in, good or bad, with this value.
+func (r *Registry) taken(e Entry) bool {
+	if e.Key == acceptKey {
+		return r.guard.revision == e.Revision
+	}
+	if f := r.faults.byKey[e.Key]; f != nil && !f.standing() {
+		return f.Revision == e.Revision
+	}
+	k, err := parseKey(e.Key)
+	if err != nil {
+		return false
+	}
+	switch k.kind {
+	case kindSite:
+		o := r.sites[k.name]
+		return o != nil && !o.deleted && o.revision == e.Revision
+	case kindCheck:
+		o := r.checks[k.name]
+		return o != nil && !o.deleted && o.revision == e.Revision
+	case kindPolicy:
+		p := r.pools[k.name]
+		return p != nil && p.claimed && p.policy != nil && p.policy.revision == e.Revision
+	case kindMember:
+		p := r.pools[k.name]
+		if p == nil || p.members[k.child] == nil {
+			return false
+		}
+		_, lingers := r.unregistered[e.Key]
+		return !lingers && p.members[k.child].revision == e.Revision
+	case kindSOA:
+		part, ok := r.snapshot.Part(k.owner, dns.TypeSOA)
+		return ok && part.Kind == zones.Static && part.Revision == e.Revision
+	case kindName:
+		return nameIs(r.snapshot, e)
+	}
+	return false
+}
+
+// missing returns deletes for the keys that are known and that all there is does not list. Where it is
+// known that all keys of zones which have made something are listed, the names are not looked through.
+func (r *Registry) missing(u Update, allZones bool) (deletes []Entry) {
+	listed := make(map[string]bool)
+	for _, e := range u.Entries {
+		if !allZones || !strings.HasPrefix(e.Key, "zone/") || r.faults.byKey[e.Key] != nil {
+			listed[e.Key] = true
+		}
+	}
+	gone := func(key string, lease int64) {
+		if !listed[key] {
+			deletes = append(deletes, Entry{Key: key, Deleted: true, Revision: u.Revision, Lease: lease, Expired: lease != 0})
+		}
+	}
+	for name, o := range r.sites {
+		if !o.deleted {
+			gone("site/"+name, 0)
+		}
+	}
+	for name, o := range r.checks {
+		if !o.deleted {
+			gone("check/"+name, 0)
+		}
+	}
+	for name, p := range r.pools {
+		if p.claimed {
+			gone("pool/"+name+"/policy", 0)
+		}
+		for member, m := range p.members {
+			key := "pool/" + name + "/member/" + member
+			if _, lingers := r.unregistered[key]; !lingers {
+				gone(key, m.lease)
+			}
+		}
+	}
+	for key, f := range r.faults.byKey {
+		if !f.standing() {
+			gone(key, 0)
+		}
+	}
+	if r.guard.revision != 0 {
+		gone(acceptKey, 0)
+	}
+	if !allZones {
+		r.eachKey(func(key string) { gone(key, 0) })
+	}
+	slices.SortFunc(deletes, byKey)
+	return slices.CompactFunc(deletes, func(x, y Entry) bool { return x.Key == y.Key })
+}
+
+// eachKey calls f with every key of a zone that is served with a value of its own.
+func (r *Registry) eachKey(f func(key string)) {
+	if r.snapshot == nil {
+		return
+	}
+	r.snapshot.Each(func(o zones.Owner, p zones.Part) {
+		if p.Kind == zones.Broken || o.Apex() && p.Type == dns.TypeNS {
+			return // the key is its fault's, or its SOA's
+		}
+		f(zones.KeyOf(o, p.Type))
+	})
+}

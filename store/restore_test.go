@@ -1,0 +1,240 @@
+package store
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// recall asks from, which has seen all changes, for the former values of what is wrong.
+func (s *scene) recall(from *scene) {
+	at := map[string]int64{}
+	for range maxFormers {
+		var found []Former
+		for _, f := range s.registry.Forgotten() {
+			if at[f.Key] == 0 {
+				at[f.Key] = f.Revision
+			}
+			if e, ok := from.earlier(f.Key, at[f.Key]); ok {
+				at[f.Key] = e.Revision
+				found = append(found, Former{Now: s.keys[f.Key], Before: e})
+			}
+		}
+		if served := s.registry.Recall(found); served != nil {
+			s.served = served
+		}
+	}
+}
+
+// TestRecall: of a key that is wrong when the registry is read for the first time, the last good value
+// that etcd remembers is served.
+func TestRecall(t *testing.T) {
+	const soa = `put zone/example.com/soa {"ns":["ns1.example.net."]}`
+	for _, tt := range []struct {
+		name     string
+		changes  []string
+		question string
+		answer   string // without and with what was before
+		recalled string
+		faults   string
+	}{
+		{"an RRset", []string{soa, "put zone/example.com/name/a/A 192.0.2.1", "put zone/example.com/name/a/A 192.0.2"}, "a.example.com A",
+			"servfail", "found\na.example.com. 300 IN A 192.0.2.1",
+			`zone/example.com/name/a/A @3 (serving @2): "192.0.2" is not RDATA of type A (bad A A), expected such as: 192.0.2.1`},
+		{"wrong twice", []string{soa, "put zone/example.com/name/a/A 192.0.2.1", "put zone/example.com/name/a/A x", "put zone/example.com/name/a/A y"}, "a.example.com A",
+			"servfail", "found\na.example.com. 300 IN A 192.0.2.1",
+			`zone/example.com/name/a/A @4 (serving @2): "y" is not RDATA of type A (bad A A), expected such as: 192.0.2.1`},
+		{"never right", []string{soa, "put zone/example.com/name/a/A x", "put zone/example.com/name/a/A y"}, "a.example.com A",
+			"servfail", "servfail",
+			`zone/example.com/name/a/A @3: "y" is not RDATA of type A (bad A A), expected such as: 192.0.2.1`},
+		{"deleted in between", []string{soa, "put zone/example.com/name/a/A 192.0.2.1", "del zone/example.com/name/a/A", "put zone/example.com/name/a/A y"}, "a.example.com A",
+			"servfail", "servfail",
+			`zone/example.com/name/a/A @4: "y" is not RDATA of type A (bad A A), expected such as: 192.0.2.1`},
+		{"a soa", []string{soa, "put zone/example.com/name/a/A 192.0.2.1", `put zone/example.com/soa {"ns":7}`}, "a.example.com A",
+			"found\na.example.com. 300 IN A 192.0.2.1", "found\na.example.com. 300 IN A 192.0.2.1",
+			`zone/example.com/soa @3 (serving @1): ns: expected a list, found a number`},
+		{"a member", []string{soa, `put zone/example.com/name/a/steer {"pool":"p"}`, "put pool/p/member/m 192.0.2.1", "put pool/p/member/m 192.0.2"}, "a.example.com A",
+			"servfail", "found\na.example.com. 30 IN A 192.0.2.1",
+			`pool/p/member/m @4 (serving @3): "192.0.2" is not an IP address: IPv4 address too short, expected an address or an object such as {"addr":["192.0.2.10"]}`},
+		{"a policy", []string{soa, `put zone/example.com/name/a/steer {"pool":"p"}`, "put pool/p/member/m 192.0.2.1", "put pool/p/member/n 192.0.2.2",
+			`put pool/p/policy {"policy":"multivalue"}`, `put pool/p/policy {"policy":"x"}`}, "a.example.com A",
+			"found\na.example.com. 30 IN A 192.0.2.1", "found\na.example.com. 30 IN A 192.0.2.1\na.example.com. 30 IN A 192.0.2.2",
+			`pool/p/policy @6 (serving @5): policy: unknown policy "x", expected one of weighted, failover, multivalue`},
+		{"what refers to a pool that is not there", []string{soa, "put pool/p/member/m 192.0.2.1", `put zone/example.com/name/a/steer {"pool":"p"}`,
+			`put zone/example.com/name/a/steer {"pool":"q"}`}, "a.example.com A",
+			"servfail", "found\na.example.com. 30 IN A 192.0.2.1",
+			`zone/example.com/name/a/steer @4 (serving @3): pool: pool/q is not there yet`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			lived := newScene()
+			for _, c := range tt.changes {
+				lived.change(c)
+			}
+			s := newScene()
+			s.keys, s.revision = lived.keys, lived.revision
+			s.readAll()
+			if got := strings.TrimSpace(s.run(t, "ask "+tt.question)); got != tt.answer {
+				t.Errorf("without what was before\ngot  %s\nwant %s", got, tt.answer)
+			}
+			s.recall(lived)
+			if got := strings.TrimSpace(s.run(t, "ask "+tt.question)); got != tt.recalled {
+				t.Errorf("with what was before\ngot  %s\nwant %s", got, tt.recalled)
+			}
+			if got := strings.TrimSpace(s.run(t, "faults")); got != tt.faults {
+				t.Errorf("faults\ngot  %s\nwant %s", got, tt.faults)
+			}
+			if lived := strings.TrimSpace(lived.run(t, "faults")); lived != tt.faults {
+				t.Errorf("faults of one that saw all\ngot  %s\nwant %s", lived, tt.faults)
+			}
+		})
+	}
+}
+
+const leased = `{"addr":["192.0.2.1"]}`
+
+// TestLinger: a member whose lease has ended stays while its check says up.
+func TestLinger(t *testing.T) {
+	const key, addr = "pool/p/member/m", "http 192.0.2.1:80"
+	expire := func(s *scene) {
+		delete(s.keys, key)
+		s.revision++
+		s.served = s.registry.Apply(Update{Revision: s.revision, Entries: []Entry{{Key: key, Deleted: true, Revision: s.revision, Lease: 7, Expired: true}}})
+	}
+	lapse := func(s *scene) {
+		if gone := s.registry.Lapsed(); len(gone) > 0 {
+			s.served = s.registry.take(Update{Revision: s.revision, Entries: gone})
+		}
+	}
+	for _, tt := range []struct {
+		name  string
+		do    func(s *scene, now *time.Time)
+		there bool
+		fault string // of the member
+	}{
+		{"up", func(s *scene, _ *time.Time) { expire(s); lapse(s) }, true,
+			"its lease has ended: it is given while its check says up, until 2026-11-23T12:10:00Z"},
+		{"up for nearly as long as it may", func(s *scene, now *time.Time) { expire(s); *now = now.Add(10*time.Minute - 1); lapse(s) }, true,
+			"its lease has ended: it is given while its check says up, until 2026-11-23T12:10:00Z"},
+		{"up for too long", func(s *scene, now *time.Time) { expire(s); *now = now.Add(10 * time.Minute); lapse(s) }, false, ""},
+		{"down later", func(s *scene, _ *time.Time) { expire(s); s.runState(addr + " down"); lapse(s) }, false, ""},
+		{"down already", func(s *scene, _ *time.Time) { s.runState(addr + " down"); expire(s) }, false, ""},
+		{"nothing is known of it", func(s *scene, _ *time.Time) { s.runState(addr + " unknown"); expire(s) }, false, ""},
+		{"without a check", func(s *scene, _ *time.Time) { s.change("put pool/p/policy {}"); expire(s) }, false, ""},
+		{"the check is taken away later", func(s *scene, _ *time.Time) { expire(s); s.change("put pool/p/policy {}"); lapse(s) }, false, ""},
+		{"it was leaving", func(s *scene, _ *time.Time) {
+			s.change(`put ` + key + ` {"addr":["192.0.2.1"],"leaving":true}`)
+			expire(s)
+		}, false, ""},
+		{"leaving", func(s *scene, _ *time.Time) { s.change(`put ` + key + ` {"addr":["192.0.2.1"],"leaving":true}`) }, false, ""},
+		{"the pool lets nobody linger", func(s *scene, _ *time.Time) {
+			s.change(`put pool/p/policy {"check":"http","linger":"0s"}`)
+			expire(s)
+		}, false, ""},
+		{"the pool lets linger for longer", func(s *scene, now *time.Time) {
+			s.change(`put pool/p/policy {"check":"http","linger":"1h"}`)
+			expire(s)
+			*now = now.Add(59 * time.Minute)
+			lapse(s)
+		}, true, "its lease has ended: it is given while its check says up, until 2026-11-23T13:00:00Z"},
+		{"deleted by hand", func(s *scene, _ *time.Time) { s.change("del " + key) }, false, ""},
+		{"put again", func(s *scene, now *time.Time) {
+			expire(s)
+			s.change("put " + key + " " + leased)
+			*now = now.Add(time.Hour)
+			lapse(s)
+		}, true, ""},
+		{"read anew", func(s *scene, _ *time.Time) { expire(s); s.readAll() }, true,
+			"its lease has ended: it is given while its check says up, until 2026-11-23T12:10:00Z"},
+		{"gone in a read", func(s *scene, _ *time.Time) { delete(s.keys, key); s.revision++; s.readAll() }, true,
+			"its lease has ended: it is given while its check says up, until 2026-11-23T12:10:00Z"},
+		{"after a restart", func(s *scene, now *time.Time) {
+			expire(s)
+			s.restored()
+			*now = now.Add(time.Minute)
+			lapse(s)
+			s.readAll()
+		}, true,
+			"its lease has ended: it is given while its check says up, until 2026-11-23T12:10:00Z"},
+		{"for too long after a restart", func(s *scene, now *time.Time) { expire(s); s.restored(); *now = now.Add(time.Hour); lapse(s) }, false, ""},
+		{"its pool is deleted", func(s *scene, _ *time.Time) { expire(s); s.change("del pool/p/policy"); lapse(s) }, false, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+			s := newScene().at(&now)
+			s.change(`put zone/example.com/soa {}`, `put zone/example.com/name/a/steer {"pool":"p"}`, `put check/http {"http":{}}`,
+				`put pool/p/policy {"check":"http"}`, "put pool/p/member/other 192.0.2.2")
+			s.revision++
+			e := Entry{Key: key, Value: []byte(leased), Revision: s.revision, Lease: 7}
+			s.keys[key] = e
+			s.served = s.registry.Apply(Update{Revision: s.revision, Entries: []Entry{e}})
+			s.runState(addr + " up")
+			s.runState("http 192.0.2.2:80 down")
+			tt.do(s, &now)
+			if got := strings.Contains(s.run(t, "targets"), "p/m "); got != tt.there {
+				t.Errorf("the member is there: %v, expected %v", got, tt.there)
+			}
+			fault := ""
+			for _, f := range s.registry.Faults() {
+				if f.Key == key {
+					fault = f.Error
+				}
+			}
+			if fault != tt.fault {
+				t.Errorf("fault: %s\nexpected %s", fault, tt.fault)
+			}
+			if n := len(s.registry.unregistered); (n == 1) != (tt.fault != "") {
+				t.Errorf("%d unregistered", n)
+			}
+		})
+	}
+}
+
+// TestDrift: what a full read finds other than it should be is mended and counted.
+func TestDrift(t *testing.T) {
+	s := newScene()
+	s.change(`put zone/example.com/soa {"ns":["ns1.example.net."]}`, "put zone/example.com/name/a/A 192.0.2.1", "put zone/example.com/name/b/A 192.0.2.1")
+	s.change("put site/fra {}")
+	lost := func(key, value string) {
+		s.keys[key] = Entry{Key: key, Value: []byte(value), Revision: s.revision}
+	}
+	lost("zone/example.com/name/a/A", "192.0.2.2") // of a revision that was told of
+	delete(s.keys, "zone/example.com/name/b/A")
+	lost("site/fra", `{"country":"DE"}`)
+	s.readAll()
+	if got := s.ask("a.example.com", "A") + s.ask("b.example.com", "A"); !strings.HasPrefix(got, "found\na.example.com. 300 IN A 192.0.2.2\nnxdomain") {
+		t.Errorf("not mended: %s", got)
+	}
+	if s.registry.drift != 2 { // the site is of the revision that it was taken with
+		t.Errorf("%d keys were other than they should have been, expected 2", s.registry.drift)
+	}
+	s.revision++
+	lost("zone/example.com/name/c/A", "192.0.2.3") // not told of, since the watch had ended
+	s.readAll()
+	if s.registry.drift != 2 {
+		t.Errorf("a change that was not told of is counted: %d", s.registry.drift)
+	}
+}
+
+// TestRestoreWithoutPool: an image whose pools this version does not take leads nowhere, and no query
+// into a panic.
+func TestRestoreWithoutPool(t *testing.T) {
+	s := newScene()
+	s.change(`put zone/example.com/soa {"ns":["ns1"]}`, `put zone/example.com/name/a/steer {"pool":"p"}`, "put pool/p/member/m 192.0.2.1")
+	img := s.registry.Image()
+	for i := range img.Objects {
+		img.Objects[i].Value = []byte(`{"of":"the future"}`)
+	}
+	img, err := throughFile(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.registry = newScene().registry
+	s.served = s.registry.Restore(img)
+	if got := s.ask("a.example.com", "A"); !strings.HasPrefix(got, "nodata") {
+		t.Errorf("got %s", got)
+	}
+	s.readAll()
+	if got := s.ask("a.example.com", "A"); !strings.HasPrefix(got, "found") {
+		t.Errorf("read anew: %s", got)
+	}
+}

@@ -1,0 +1,329 @@
+package zones
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+
+	"github.com/miekg/dns"
+
+	"meridian/policy"
+)
+
+// A dump is the names of a snapshot as memory holds them:
+//
+//	uint64  revision
+//	then for each shard: uint32 bytes of its arena, and the arena
+//
+// Numbers are little endian. It changes with the record, the hash and the number of shards: whoever
+// keeps dumps has to know of which form they are.
+
+// maxDumpPools bounds the pool IDs of a dump, and with them what counting their references takes.
+const maxDumpPools = 1 << 22
+
+// Dump writes the names of s, in many small writes: w should be buffered. Pools are not in it.
+func (s *Snapshot) Dump(w io.Writer) error {
+	if _, err := w.Write(binary.LittleEndian.AppendUint64(nil, uint64(s.Revision))); err != nil {
+		return err
+	}
+	var size [4]byte
+	for _, sh := range s.names {
+		binary.LittleEndian.PutUint32(size[:], uint32(len(sh.arena)))
+		if _, err := w.Write(size[:]); err != nil {
+			return err
+		}
+		if _, err := w.Write(sh.arena); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Load reads what Dump has written, and no byte beyond it. The snapshot has no pools: before it is
+// asked anything, those of Referred have to be set. Load takes no byte on trust: an error says in
+// which shard, and where in it, stands what no Edit could have made.
+func Load(r io.Reader) (*Snapshot, error) {
+	var head [8]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return nil, fmt.Errorf("the names end in their head: %w", err)
+	}
+	s := New()
+	s.Revision = int64(binary.LittleEndian.Uint64(head[:]))
+	l := loader{s: s}
+	for at := range s.names {
+		arena, err := readArena(r)
+		if err != nil {
+			return nil, fmt.Errorf("the names end in shard %d of %d: %w", at, shardCount, err)
+		}
+		if len(arena) == 0 {
+			continue
+		}
+		if s.names[at], err = l.shard(at, arena); err != nil {
+			return nil, fmt.Errorf("shard %d, %w", at, err)
+		}
+	}
+	for at, sh := range s.names {
+		if err := l.link(sh); err != nil {
+			return nil, fmt.Errorf("shard %d, %w", at, err)
+		}
+	}
+	for at, sh := range s.names {
+		if !sh.each(func(r record) bool { return r.parts() > 0 || r.children() > 0 }) {
+			return nil, fmt.Errorf("shard %d holds a name with nothing at it or below", at)
+		}
+	}
+	return s, nil
+}
+
+// Referred yields the IDs of the pools that steered names refer to.
+func (s *Snapshot) Referred() iter.Seq[policy.ID] {
+	return func(yield func(policy.ID) bool) {
+		for id, n := range s.refs {
+			if n > 0 && !yield(policy.ID(id)) {
+				return
+			}
+		}
+	}
+}
+
+// readArena reads the size of an arena and the arena. What a size claims is taken from memory as far
+// as bytes come to fill it.
+func readArena(r io.Reader) ([]byte, error) {
+	const step = 64 << 10
+	var head [4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return nil, err
+	}
+	size := int64(binary.LittleEndian.Uint32(head[:]))
+	arena := make([]byte, 0, min(size, step))
+	for int64(len(arena)) < size {
+		have := len(arena)
+		more := int(min(size-int64(have), int64(max(have, step))))
+		arena = slices.Grow(arena, more)[:have+more]
+		if _, err := io.ReadFull(r, arena[have:]); err != nil {
+			return nil, err
+		}
+	}
+	return arena, nil
+}
+
+// loader makes a snapshot of arenas.
+type loader struct {
+	s      *Snapshot
+	name   Name // of the record at hand
+	inner  Name // a name in its RDATA
+	hashes []uint64
+	list   []Part // of the record at hand
+}
+
+// shard checks an arena and makes the shard of it that has the place at. Children are counted anew
+// by link.
+func (l *loader) shard(at int, arena []byte) (*shard, error) {
+	l.hashes = l.hashes[:0]
+	for start := 0; start < len(arena); {
+		r, err := l.record(arena[start:])
+		if err == nil && shardOf(l.name.hash[0]) != at {
+			err = fmt.Errorf("%s belongs into shard %d", &l.name, shardOf(l.name.hash[0]))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("byte %d: %w", start, err)
+		}
+		binary.LittleEndian.PutUint32(r[4:], 0)
+		l.hashes = append(l.hashes, l.name.hash[0])
+		start += len(r)
+	}
+	sh := &shard{arena: arena}
+	if twice := sh.index(l.hashes); twice != nil {
+		return nil, fmt.Errorf("%s is there twice", nameText(twice.name()))
+	}
+	return sh, nil
+}
+
+// index makes the slots of a shard whose records have these hashes, in their order. It returns a
+// record that is there twice.
+func (s *shard) index(hashes []uint64) (twice record) {
+	size := 4
+	for len(hashes)*4 > size*3 {
+		size *= 2
+	}
+	s.slots, s.used = make([]slot, size), len(hashes)
+	mask, at := uint64(size-1), 0
+	for _, hash := range hashes {
+		r := record(s.arena[at:])
+		r = r[:r.size()]
+		if s.find(hash, r.name(), r.zone()) != nil {
+			return r
+		}
+		i := hash & mask
+		for s.slots[i].at != 0 {
+			i = (i + 1) & mask
+		}
+		s.slots[i] = slot{tagOf(hash), uint32(at + 1)}
+		at += len(r)
+	}
+	return nil
+}
+
+// link counts every record of a shard as a child of the name above it.
+func (l *loader) link(sh *shard) (err error) {
+	sh.each(func(r record) bool {
+		l.name.Read(r.name())
+		above := int(l.name.labels) - 1
+		if above < r.zone() {
+			return true // an apex
+		}
+		parent := l.s.names.find(l.name.suffixHash(above), l.name.suffix(above), r.zone())
+		if parent == nil {
+			err = fmt.Errorf("%s: the name above it is missing", &l.name)
+			return false
+		}
+		binary.LittleEndian.PutUint32(parent[4:], parent.children()+1)
+		return true
+	})
+	return err
+}
+
+// record returns the record that b begins with, checked, and counts it in. Its name is in l.name.
+func (l *loader) record(b []byte) (record, error) {
+	if len(b) < recordHeader || int64(record(b).size()) > int64(len(b)) {
+		return nil, errors.New("a record goes beyond the end")
+	}
+	r := record(b)
+	r = r[:r.size()]
+	if len(r) < recordHeader || r.first() > len(r) {
+		return nil, fmt.Errorf("a record of %d bytes has no room for its name", len(r))
+	}
+	if size, ok := l.name.Read(r.name()); !ok || size != len(r.name()) || string(l.name.Wire()) != string(r.name()) {
+		return nil, fmt.Errorf("%q is no name in canonical form", r.name())
+	}
+	if r.zone() > int(l.name.labels) {
+		return nil, fmt.Errorf("%s in a zone of %d labels", &l.name, r.zone())
+	}
+	if err := l.parts(r); err != nil {
+		return nil, fmt.Errorf("%s: %w", &l.name, err)
+	}
+	l.s.Names++
+	return r, nil
+}
+
+// parts checks the parts of a record and counts them in.
+func (l *loader) parts(r record) error {
+	l.list = l.list[:0]
+	at := r.first()
+	for range r.parts() {
+		if at+partHeader > len(r) || int64(at)+partHeader+int64(binary.LittleEndian.Uint32(r[at+18:])) > int64(len(r)) {
+			return errors.New("a part goes beyond the record's end")
+		}
+		var p Part
+		p, at = r.part(at)
+		if err := l.part(r, p); err != nil {
+			return fmt.Errorf("part of %s: %w", dns.Type(p.Type), err)
+		}
+		l.list = append(l.list, p)
+	}
+	if at != len(r) {
+		return fmt.Errorf("%d bytes follow the last part", len(r)-at)
+	}
+	if want := flagsOf(l.list); r.flags() != want {
+		return fmt.Errorf("flags %#x, expected %#x", r.flags(), want)
+	}
+	slices.SortFunc(l.list, func(a, b Part) int { return int(a.Type) - int(b.Type) })
+	for i := 1; i < len(l.list); i++ {
+		if typ := l.list[i].Type; typ == l.list[i-1].Type {
+			return fmt.Errorf("part of %s: there twice", dns.Type(typ))
+		}
+	}
+	return nil
+}
+
+func (l *loader) part(r record, p Part) error {
+	if p.Type == dns.TypeSOA && r.zone() != int(l.name.labels) {
+		return errors.New("not at an apex")
+	}
+	switch p.Kind {
+	case Static:
+		if p.Type == TypeSteer || p.Type == TypeUnknown {
+			return errors.New("no type that an RRset has")
+		}
+		if err := l.rdata(p); err != nil {
+			return err
+		}
+	case Steered:
+		if p.Type != TypeSteer || len(p.data) < 4+2 || len(p.data)%2 != 0 {
+			return fmt.Errorf("%d bytes steer nothing", len(p.data))
+		}
+		id := p.Pool()
+		if id >= maxDumpPools {
+			return fmt.Errorf("pool %d, expected less than %d", id, maxDumpPools)
+		}
+		if missing := int(id) + 1 - len(l.s.refs); missing > 0 {
+			l.s.refs = append(l.s.refs, make([]int32, missing)...)
+		}
+		l.s.refs[id]++
+	case Broken:
+		if len(p.data)%2 != 0 {
+			return fmt.Errorf("a list of types of %d bytes", len(p.data))
+		}
+	default:
+		return fmt.Errorf("kind %d", p.Kind)
+	}
+	if p.Type == dns.TypeSOA {
+		l.s.count(r.zone(), 1)
+	}
+	return nil
+}
+
+// rdata checks an RRset: whole records, as many as it says, those that Resolve looks into of their
+// type's shape.
+func (l *loader) rdata(p Part) error {
+	count := 0
+	for data := p.data; len(data) > 0; count++ {
+		if len(data) < 2 || len(data)-2 < int(binary.BigEndian.Uint16(data)) {
+			return errors.New("RDATA goes beyond the part's end")
+		}
+		size := 2 + int(binary.BigEndian.Uint16(data))
+		if !l.shape(p.Type, data[2:size]) {
+			return fmt.Errorf("%x is no RDATA of this type", data[2:size])
+		}
+		data = data[size:]
+	}
+	single := p.Type == dns.TypeSOA || p.Type == dns.TypeCNAME || p.Type == dns.TypeDNAME
+	if count != int(p.Count) || count == 0 || single && count > 1 {
+		return fmt.Errorf("%d records, %d are said to be there", count, p.Count)
+	}
+	return nil
+}
+
+// shape says whether RDATA has the names that Resolve and those who send its answers follow.
+func (l *loader) shape(typ uint16, rdata []byte) bool {
+	var before, names, after int // bytes, names, bytes; -1 is any number
+	switch typ {
+	case dns.TypeNS, dns.TypeCNAME, dns.TypeDNAME:
+		names = 1
+	case dns.TypeMX:
+		before, names = 2, 1
+	case dns.TypeSRV:
+		before, names = 6, 1
+	case dns.TypeSVCB, dns.TypeHTTPS:
+		before, names, after = 2, 1, -1
+	case dns.TypeSOA:
+		names, after = 2, soaSerialFromEnd
+	default:
+		return true
+	}
+	if len(rdata) < before {
+		return false
+	}
+	rdata = rdata[before:]
+	for range names {
+		size, ok := l.inner.Read(rdata)
+		if !ok {
+			return false
+		}
+		rdata = rdata[size:]
+	}
+	return after < 0 || len(rdata) == after
+}

@@ -79,7 +79,10 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, up func(context.Co
 	// From here on queries are answered: with REFUSED, until the registry is read.
 	group.Go(func() error { return dns.Serve(ctx) })
 	group.Go(func() error {
-		registry, own, stop, err := startRegistry(ctx, cfg, !restored.IsZero(), log)
+		// An etcd of our own that takes its time to start keeps the disk image no longer than another would.
+		meanwhile := time.AfterFunc(store.Patience, applier.ServeImage)
+		registry, own, stop, err := startRegistry(ctx, cfg, !restored.IsZero(), applier.ServeImage, log)
+		meanwhile.Stop()
 		if err != nil {
 			return err
 		}
@@ -180,6 +183,9 @@ const imageFile = "registry.image"
 // never where there is none that can be used.
 func newApplier(cfg Config, log *slog.Logger) (applier *store.Applier, saved time.Time) {
 	path := filepath.Join(cfg.DataDir, imageFile)
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		log.Warn("data directory cannot be made: there will be no disk image", "reason", err)
+	}
 	img, err := store.ReadImage(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -210,8 +216,9 @@ func restore(img *store.Image, log *slog.Logger) (applier *store.Applier, err er
 }
 
 // startRegistry connects to the etcd of the configuration, or starts one of our own; own is nil where
-// there is none. With an image to serve, an etcd that cannot be started is no reason to stop.
-func startRegistry(ctx context.Context, cfg Config, restored bool, log *slog.Logger) (registry *etcd.Registry, own *embedded.Server, stop func(), err error) {
+// there is none. With an image to serve, an etcd that cannot be started is no reason to stop. failed is called
+// whenever etcd is out of reach.
+func startRegistry(ctx context.Context, cfg Config, restored bool, failed func(), log *slog.Logger) (registry *etcd.Registry, own *embedded.Server, stop func(), err error) {
 	stopOwn := func() {}
 	if len(cfg.Etcd.Endpoints) == 0 {
 		start := time.Now()
@@ -234,7 +241,9 @@ func startRegistry(ctx context.Context, cfg Config, restored bool, log *slog.Log
 			return nil, nil, nil, err
 		}
 	}
-	registry, err = etcd.Open(ctx, etcdConfig(cfg.Etcd), log)
+	follow := etcdConfig(cfg.Etcd)
+	follow.Failed = failed
+	registry, err = etcd.Open(ctx, follow, log)
 	if err != nil {
 		stopOwn()
 		return nil, nil, nil, err

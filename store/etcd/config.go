@@ -24,6 +24,8 @@ type Config struct {
 	CertFile, KeyFile string // PEM, shown to an etcd that asks for it; read again at every handshake
 	CAFile            string // PEM, who signs etcd's certificate; default the system's
 
+	Failed func() // if not nil, called by Follow whenever it does not reach etcd
+
 	ResyncEvery time.Duration // how often Follow reads everything without cause, give or take a quarter; default 10m
 	AskEvery    time.Duration // how often Follow asks etcd where it stands; it is lost when it does not answer three times; default 5s
 	LeaseTTL    time.Duration // of a mirror's lease, whole seconds; default 30s

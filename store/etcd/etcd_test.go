@@ -2,9 +2,11 @@ package etcd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -76,5 +78,47 @@ func TestConflictError(t *testing.T) {
 	var conflict *ConflictError
 	if !errors.As(err, &conflict) || err.Error() != "changed in the meantime: pool/web/policy, site/fra" {
 		t.Error(err)
+	}
+}
+
+// An etcd that speaks TLS and was not greeted with it hangs up, as does one that is not an etcd: the
+// error says what may be wrong.
+func TestPlainTextToTLS(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writePair(t, cert, key, 1)
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				c.(*tls.Conn).Handshake()
+			}()
+		}
+	}()
+	addr := l.Addr().String()
+	for _, endpoint := range []string{addr, "http://" + addr} {
+		r, err := Open(t.Context(), Config{Endpoints: []string{endpoint}, Prefix: "/gslb"}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		_, err = r.Read(t.Context())
+		want := "reading the registry: etcd at " + addr + " does not speak plain text: EOF; if it speaks TLS, write https://" + addr
+		if err == nil || strings.Replace(err.Error(), "connection reset by peer", "EOF", 1) != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
 	}
 }

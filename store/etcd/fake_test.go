@@ -38,8 +38,10 @@ type fakeEtcd struct {
 
 	behind     int64     // where not 0, it is a member that knows of no later revision
 	paused     bool      // it answers nothing
-	waiting    int       // calls that come while it is paused
 	leaseless  bool      // it does not tell of leases
+	deaf       bool      // nor that it does not
+	elsewhere  bool      // it tells of those of another cluster
+	unaware    bool      // it tells of them as they were a revision before
 	asked      int       // questions for leases
 	told       int64     // revision up to which the newest watch has been told
 	answered   int       // requests of progress
@@ -94,7 +96,7 @@ func startFake(t *testing.T, seed uint64) *fakeEtcd {
 	etcdserverpb.RegisterWatchServer(s, f)
 	go s.Serve(&cuttable{f.line, f})
 	t.Cleanup(func() {
-		f.do(func() { f.paused = false; f.ending.generation++ })
+		f.do(func() { f.paused, f.deaf = false, false; f.ending.generation++ })
 		s.Stop()
 	})
 	return f
@@ -236,10 +238,7 @@ func (f *fakeEtcd) truth(cluster uint64) history {
 // open waits until the member is not paused, under f.mu.
 func (f *fakeEtcd) open() {
 	for f.paused {
-		f.waiting++
-		f.wake.Broadcast()
 		f.wake.Wait()
-		f.waiting--
 	}
 }
 
@@ -247,7 +246,7 @@ func (f *fakeEtcd) Range(_ context.Context, r *etcdserverpb.RangeRequest) (*etcd
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.open()
-	if r.Revision > 0 && f.beforePage != nil {
+	if string(r.Key) != "/gslb/" && f.beforePage != nil {
 		f.beforePage()
 		f.beforePage = nil
 		f.wake.Broadcast()
@@ -280,15 +279,24 @@ func (f *fakeEtcd) Range(_ context.Context, r *etcdserverpb.RangeRequest) (*etcd
 func (f *fakeEtcd) LeaseTimeToLive(_ context.Context, r *etcdserverpb.LeaseTimeToLiveRequest) (*etcdserverpb.LeaseTimeToLiveResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.open()
-	f.asked++
-	switch {
-	case f.leaseless:
-		return nil, status.Error(codes.Internal, "leases are out of order")
-	case f.leases[r.ID]:
-		return &etcdserverpb.LeaseTimeToLiveResponse{Header: f.header(f.head()), ID: r.ID, TTL: 5}, nil
+	for f.paused || f.deaf {
+		f.wake.Wait()
 	}
-	return &etcdserverpb.LeaseTimeToLiveResponse{Header: f.header(f.head()), ID: r.ID, TTL: -1}, nil
+	f.asked++
+	resp := &etcdserverpb.LeaseTimeToLiveResponse{Header: f.header(f.head()), ID: r.ID, TTL: -1}
+	if f.leases[r.ID] {
+		resp.TTL = 5
+	}
+	if f.elsewhere {
+		resp.Header.ClusterId++
+	}
+	if f.unaware {
+		resp.Header.Revision--
+	}
+	if f.leaseless {
+		return nil, status.Error(codes.Internal, "leases are out of order")
+	}
+	return resp, nil
 }
 
 // fakeWatch is one watch.
@@ -299,7 +307,8 @@ type fakeWatch struct {
 	next     int64 // revision to tell of
 	progress int   // requests not yet answered
 	over     bool
-	begun    int // ending.generation
+	begun    int  // ending.generation
+	prevKV   bool // events say what was before
 }
 
 func (f *fakeEtcd) Watch(stream etcdserverpb.Watch_WatchServer) error {
@@ -308,7 +317,7 @@ func (f *fakeEtcd) Watch(stream etcdserverpb.Watch_WatchServer) error {
 		return err
 	}
 	from := first.GetCreateRequest().StartRevision
-	w := &fakeWatch{fakeEtcd: f, stream: stream, from: from, next: from}
+	w := &fakeWatch{fakeEtcd: f, stream: stream, from: from, next: from, prevKV: first.GetCreateRequest().PrevKv}
 	go func() {
 		for {
 			m, err := stream.Recv()
@@ -370,6 +379,8 @@ func (w *fakeWatch) tell() error {
 			return err
 		}
 	}
+	w.mu.Unlock()
+	defer w.mu.Lock()
 	<-w.stream.Context().Done() // a watch that has ended does not end its stream
 	return nil
 }
@@ -387,7 +398,7 @@ func (w *fakeWatch) events() error {
 	for n := 1 + w.rand.IntN(4); (n > 0 || broken) && w.next <= w.head(); n-- {
 		for _, ev := range w.changes[w.next] {
 			told := &mvccpb.Event{Type: ev.Type, Kv: ev.Kv}
-			if w.next > w.compacted {
+			if w.prevKV && w.next > w.compacted {
 				told.PrevKv = w.at(string(ev.Kv.Key), w.next-1)
 			}
 			events = append(events, told)

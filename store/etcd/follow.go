@@ -55,6 +55,9 @@ func (r *Registry) Follow(ctx context.Context, out chan<- store.Update, again <-
 			failures++
 		default:
 			r.contact.lost(r.log, err)
+			if r.cfg.Failed != nil {
+				r.cfg.Failed()
+			}
 			failures++
 			pause(ctx, failures)
 		}

@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
 	"meridian/store"
 )
 
@@ -123,8 +125,9 @@ func (r *receiver) take(u store.Update) {
 			r.have[e.Key] = e
 		}
 	}
+	before := r.revision
 	r.cluster, r.revision = u.Cluster, u.Revision
-	r.compare(u)
+	r.compare(u, before)
 }
 
 // inOrder checks what Follow says of the updates between two reads.
@@ -147,7 +150,7 @@ func (r *receiver) inOrder(u store.Update) {
 
 // compare checks that what there is is the truth of the revision at which it is said to be, unless
 // etcd has lied about it since it was read.
-func (r *receiver) compare(u store.Update) {
+func (r *receiver) compare(u store.Update, before int64) {
 	r.t.Helper()
 	r.fake.mu.Lock()
 	defer r.fake.mu.Unlock()
@@ -157,7 +160,13 @@ func (r *receiver) compare(u store.Update) {
 		}
 	}
 	truth := r.fake.truth(r.cluster)
-	if wrong := differences(r.have, &truth, r.revision); wrong != "" {
+	wrong := ""
+	if u.Full {
+		wrong = differences(r.have, &truth, r.revision)
+	} else {
+		wrong = omissions(u, &truth, before)
+	}
+	if wrong != "" {
 		r.t.Errorf("at revision %d of %x, read at %d: %s\n%s", r.revision, r.cluster, r.base, wrong, &r.log)
 	}
 	for _, e := range u.Entries {
@@ -165,6 +174,30 @@ func (r *receiver) compare(u store.Update) {
 			r.t.Errorf("%s has gone with its lease at revision %d, and is told to be deleted", e.Key, e.Revision)
 		}
 	}
+}
+
+// omissions are the changes after a revision that an update does not have as they were.
+func omissions(u store.Update, truth *history, before int64) string {
+	var wrong []string
+	i := 0
+	for _, events := range truth.changes[before+1 : u.Revision+1] {
+		for _, ev := range events {
+			key := strings.TrimPrefix(string(ev.Kv.Key), "/gslb/")
+			if i == len(u.Entries) {
+				return strings.Join(append(wrong, fmt.Sprintf("%s of revision %d is missing", key, ev.Kv.ModRevision)), ", ")
+			}
+			e := u.Entries[i]
+			i++
+			gone := ev.Type == mvccpb.Event_DELETE
+			if e.Key != key || e.Revision != ev.Kv.ModRevision || e.Deleted != gone || !bytes.Equal(e.Value, ev.Kv.Value) || !gone && e.Lease != ev.Kv.Lease {
+				wrong = append(wrong, fmt.Sprintf("%+v, expected %v", e, ev))
+			}
+		}
+	}
+	if i != len(u.Entries) {
+		wrong = append(wrong, fmt.Sprintf("%d entries, expected %d", len(u.Entries), i))
+	}
+	return strings.Join(wrong, ", ")
 }
 
 func differences(have map[string]store.Entry, truth *history, revision int64) string {
@@ -187,8 +220,26 @@ func differences(have map[string]store.Entry, truth *history, revision int64) st
 // converge takes updates until what there is is what etcd has.
 func (r *receiver) converge() {
 	r.t.Helper()
-	for !r.converged() {
-		r.next()
+	r.until(r.converged)
+}
+
+// until takes updates until something is so.
+func (r *receiver) until(so func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(limit); !so(); r.next() {
+		if time.Now().After(end) {
+			r.t.Fatalf("has not come: at revision %d of %x, read for %v\n%s", r.revision, r.cluster, r.etcd.Stats().Reads, &r.log)
+		}
+	}
+}
+
+// ask has all read again.
+func (r *receiver) ask() {
+	r.t.Helper()
+	select {
+	case r.again <- struct{}{}:
+	case <-time.After(limit):
+		r.t.Fatal("nobody listens")
 	}
 }
 
@@ -214,7 +265,7 @@ func TestPromises(t *testing.T) {
 					f.compacted = f.commit(op{key: "b", value: "2"})
 				}
 			})
-			r.again <- struct{}{}
+			r.ask()
 		}, "etcd has compacted what was to be watched: revision 3, with all before 5", map[string]int64{"asked": 1, "compacted": 1}},
 		{"cancelled", func(t *testing.T, f *fakeEtcd, r *receiver) {
 			f.do(func() { f.ending = ending{f.ending.generation + 1, "etcdserver: no leader"} })
@@ -265,7 +316,7 @@ func TestPromises(t *testing.T) {
 		}, "etcd has not answered for 15s", map[string]int64{"silent": 1}},
 		{"silent before a watch is there", func(t *testing.T, f *fakeEtcd, r *receiver) {
 			f.do(func() { f.beforeNext = func() { f.paused = true } })
-			r.again <- struct{}{}
+			r.ask()
 			r.next()
 			r.lost()
 			f.do(func() { f.paused = false; f.commit(op{key: "b", value: "1"}) })
@@ -280,7 +331,7 @@ func TestPromises(t *testing.T) {
 			f.do(func() { f.breakers = []breaker{f.leaveOut}; f.commit(op{key: "a"}) })
 		}, "", map[string]int64{"periodic": 1}},
 		{"asked", func(t *testing.T, f *fakeEtcd, r *receiver) {
-			r.again <- struct{}{}
+			r.ask()
 		}, "", map[string]int64{"asked": 1}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -295,9 +346,7 @@ func TestPromises(t *testing.T) {
 				tt.fault(t, f, r)
 				want := maps.Clone(tt.reads)
 				want["start"]++
-				for !r.converged() || !r.read(want) {
-					r.next()
-				}
+				r.until(func() bool { return r.converged() && r.read(want) })
 				for name, n := range r.etcd.Stats().Reads {
 					if n != want[name] {
 						t.Errorf("%d reads for %s, expected %d\n%s", n, name, want[name], &r.log)
@@ -327,10 +376,14 @@ func (r *receiver) read(want map[string]int64) bool {
 	return true
 }
 
-// lost waits until etcd is known to be lost.
+// lost takes updates until etcd is known to be lost.
 func (r *receiver) lost() {
 	r.t.Helper()
 	for r.etcd.Contact().InReach {
-		time.Sleep(time.Millisecond)
+		select {
+		case u := <-r.updates:
+			r.take(u)
+		case <-time.After(time.Second):
+		}
 	}
 }

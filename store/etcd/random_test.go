@@ -169,7 +169,7 @@ var faults = []struct {
 	{"paused", func(r *round, f *fakeEtcd) {
 		f.do(func() { f.paused = true })
 		r.write()
-		f.until(r.t, func() bool { return f.waiting > 1 }) // the watch, and somebody who asks anew
+		r.lost()
 		f.do(func() { f.paused = false })
 	}},
 	{"leases not told of", func(r *round, f *fakeEtcd) {

@@ -289,3 +289,35 @@ func TestMirrorAcrossRestart(t *testing.T) {
 		t.Errorf("logged %q", e)
 	}
 }
+
+// A mirror of one key has none of its neighbours.
+func TestKeyMirror(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{Dir: t.TempDir()})
+	c := dial(t, s)
+	neighbours := map[string]string{"server/ns": "x", "server/ns1/a": "x", "server/ns10": "x"}
+	for key, value := range neighbours {
+		put(t, c, "/gslb-live/"+key, value)
+	}
+	put(t, c, "/gslb-live/server/ns1", "left by an earlier process")
+	m := open(t, s.Addr().String(), etcd.Config{}, silent).MirrorKey("server/ns1")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		m.Run(ctx)
+		close(done)
+	}()
+	for _, value := range []string{"1", "2"} {
+		m.Set(value)
+		want := maps.Clone(neighbours)
+		want["server/ns1"] = value
+		for _, kv := range live(t, c, want) {
+			if (kv.key == "server/ns1") != (kv.lease != 0) {
+				t.Errorf("%s has lease %x", kv.key, kv.lease)
+			}
+		}
+	}
+	cancel()
+	<-done
+	live(t, c, neighbours)
+}

@@ -29,28 +29,30 @@ type Applier struct {
 
 	log      *slog.Logger
 	registry *Registry
-	image    *zones.Snapshot // restored, and served where etcd does not answer in time
-	ready    chan struct{}   // closed once queries are answered as well as they will be
-	again    chan struct{}   // of size one: the registry is to be read again
-	changed  chan struct{}   // of size one: there is something new for an image
+	image    atomic.Pointer[zones.Snapshot] // restored, and served where etcd does not answer in time; nil once anything is served
+	ready    chan struct{}                  // closed once queries are answered as well as they will be
+	again    chan struct{}                  // of size one: the registry is to be read again
+	changed  chan struct{}                  // of size one: there is something new for an image
 	images   chan chan *Image
-	recalled chan []Former
+	recalled chan recalled
 
-	mu       sync.Mutex
-	status   Status
-	at       time.Time // of the last snapshot
-	updates  int64     // taken in
-	readings int       // of former values under way
+	mu      sync.Mutex
+	status  Status
+	at      time.Time // of the last snapshot
+	updates int64     // taken in
 
-	asked map[string]int64 // wrong keys whose former values were asked for, and of which revision
+	// Of Run alone.
+	published bool             // there was a snapshot
+	reading   bool             // former values are
+	asked     map[string]int64 // wrong keys whose former values were asked for, and of which revision
 }
 
 const (
 	// firstRound is how long the first round of checks may delay readiness.
 	firstRound = 2 * time.Second
 
-	// patience is how long etcd may take at the start before the disk image is served.
-	patience = 300 * time.Millisecond
+	// Patience is how long etcd may take at the start before the disk image is served.
+	Patience = 300 * time.Millisecond
 )
 
 // NewApplier returns an applier whose Run has not begun.
@@ -58,12 +60,20 @@ func NewApplier(log *slog.Logger) *Applier {
 	return &Applier{
 		log: log, registry: NewRegistry(log),
 		ready: make(chan struct{}), again: make(chan struct{}, 1), changed: make(chan struct{}, 1),
-		images: make(chan chan *Image), recalled: make(chan []Former), asked: map[string]int64{},
+		images: make(chan chan *Image), recalled: make(chan recalled), asked: map[string]int64{},
 	}
 }
 
 // Restore has the applier know what the image does. It is called before Run.
-func (a *Applier) Restore(img *Image) { a.image = a.registry.Restore(img) }
+func (a *Applier) Restore(img *Image) { a.image.Store(a.registry.Restore(img)) }
+
+// ServeImage has queries answered from the disk image, if there is one, and nothing else yet. Any goroutine
+// may call it, also before Run, which else does so where etcd has not answered within Patience.
+func (a *Applier) ServeImage() {
+	if s := a.image.Load(); s != nil && a.Snapshot.CompareAndSwap(nil, s) {
+		a.log.Warn("etcd does not answer: serving the disk image", "revision", s.Revision, "names", s.Names)
+	}
+}
 
 // Again receives when all there is should be read again.
 func (a *Applier) Again() <-chan struct{} { return a.again }
@@ -91,24 +101,22 @@ func (a *Applier) Run(ctx context.Context, updates <-chan Update, checked <-chan
 	r := a.registry
 	compared := make(chan Update)
 	go a.compare(ctx, updates, compared)
-	serveImage := time.After(patience)
-	if a.image == nil {
-		serveImage = nil
-	}
+	serveImage := time.After(Patience)
 	var late <-chan time.Time // when the first round of checks has taken long enough
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	rereads := rereads{}
 	for settled, overdue := false, false; ; {
-		first := a.Snapshot.Load() == nil
+		first := !a.published
 		select {
 		case <-ctx.Done():
 			return
 		case u := <-compared:
 			a.apply(ctx, u)
 		case <-serveImage:
-			if first {
-				a.serveImage()
+			a.ServeImage()
+			if s := a.image.Load(); s != nil {
+				a.publish(s)
 			}
 		case <-checked:
 			reports := take()
@@ -117,24 +125,24 @@ func (a *Applier) Run(ctx context.Context, updates <-chan Update, checked <-chan
 			}
 			if len(reports) > 0 {
 				signal(a.changed)
-				a.lapse(ctx)
+				a.lapse()
 			}
 		case former := <-a.recalled:
-			a.recall(ctx, former)
+			a.recall(former)
 		case answer := <-a.images:
 			answer <- r.Image()
 		case <-tick.C:
-			a.lapse(ctx)
+			a.lapse()
 			if rereads.due(r.refused != nil) {
 				signal(a.again)
 			}
 		case <-late:
 			overdue = true
 		}
-		if first && a.Snapshot.Load() != nil {
+		if first && a.published {
 			late = time.After(firstRound)
 		}
-		if !settled && a.Snapshot.Load() != nil && (overdue || r.targets.unknown() == 0 && a.readings == 0) {
+		if !settled && a.published && (overdue || r.targets.unknown() == 0 && !a.reading) {
 			settled = true
 			close(a.ready)
 			a.tell()
@@ -161,12 +169,12 @@ func (a *Applier) compare(ctx context.Context, updates <-chan Update, compared c
 
 // apply takes an update in.
 func (a *Applier) apply(ctx context.Context, u Update) {
-	start, first := time.Now(), a.Snapshot.Load() == nil
+	start, first := time.Now(), !a.published
 	s := a.registry.Apply(u)
 	if a.registry.WantsRead() {
 		signal(a.again)
 	}
-	a.publish(s, first)
+	a.publish(s)
 	a.log.Debug("snapshot published", "revision", s.Revision, "keys", len(u.Entries), "took", time.Since(start))
 	if first {
 		a.log.Info("registry read", "revision", s.Revision, "zones", s.Zones(), "names", s.Names,
@@ -177,19 +185,10 @@ func (a *Applier) apply(ctx context.Context, u Update) {
 	}
 }
 
-// serveImage answers from the disk image: etcd is away.
-func (a *Applier) serveImage() {
-	a.publish(a.image, true)
-	a.log.Warn("etcd does not answer: serving the disk image", "revision", a.image.Revision, "names", a.image.Names)
-}
-
 // lapse lets go of the members that linger no more.
-func (a *Applier) lapse(ctx context.Context) {
-	if len(a.registry.unregistered) == 0 {
-		return
-	}
+func (a *Applier) lapse() {
 	if deletes := a.registry.Lapsed(); len(deletes) > 0 {
-		a.publish(a.registry.take(Update{Revision: a.registry.snapshot.Revision, Entries: deletes}), false)
+		a.publish(a.registry.take(Update{Revision: a.registry.snapshot.Revision, Entries: deletes}))
 	}
 }
 
@@ -205,93 +204,24 @@ func (r *rereads) due(refused bool) bool {
 	case !refused:
 		*r = rereads{}
 		return false
-	case r.next.IsZero():
+	case r.next.IsZero(): // it was read just now
 		r.wait = time.Second
+		r.next = now.Add(r.wait)
+		return false
 	case now.Before(r.next):
 		return false
-	default:
-		r.wait = min(2*r.wait, 30*time.Second)
 	}
+	r.wait = min(2*r.wait, 30*time.Second)
 	r.next = now.Add(r.wait)
-	return r.wait > time.Second
-}
-
-const (
-	maxFormer  = 1000 // keys of which former values are asked for
-	maxFormers = 8    // values of each
-)
-
-// askFormer asks, in a goroutine of its own, for what wrong keys said before.
-func (a *Applier) askFormer(ctx context.Context) {
-	if a.Earlier == nil || a.readings > 0 {
-		return
-	}
-	if len(a.asked) > 10*maxFormer {
-		clear(a.asked)
-	}
-	var faults []Fault
-	for _, f := range a.registry.Forgotten() {
-		if len(faults) < maxFormer && a.asked[f.Key] != f.Revision {
-			a.asked[f.Key] = f.Revision
-			faults = append(faults, f)
-		}
-	}
-	if len(faults) == 0 {
-		return
-	}
-	a.readings++
-	go a.findFormer(ctx, faults)
-}
-
-// findFormer goes back from value to value for as long as they are wrong.
-func (a *Applier) findFormer(ctx context.Context, faults []Fault) {
-	now, at := map[string]Entry{}, map[string]int64{}
-	for _, f := range faults {
-		if e, ok, err := a.Earlier(ctx, f.Key, f.Revision+1); err == nil && ok && e.Revision == f.Revision {
-			now[f.Key], at[f.Key] = e, e.Revision
-		}
-	}
-	for range maxFormers {
-		var found []Former
-		for key, revision := range at {
-			e, ok, err := a.Earlier(ctx, key, revision)
-			if err != nil || !ok {
-				delete(at, key)
-				continue
-			}
-			at[key] = e.Revision
-			found = append(found, Former{Now: now[key], Before: e})
-		}
-		if len(found) == 0 || !a.send(ctx, found) {
-			break
-		}
-	}
-	a.send(ctx, nil)
-}
-
-func (a *Applier) send(ctx context.Context, found []Former) bool {
-	select {
-	case a.recalled <- found:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// recall takes in what wrong keys said before; none is the end of it.
-func (a *Applier) recall(ctx context.Context, former []Former) {
-	if former == nil {
-		a.readings--
-		return
-	}
-	if s := a.registry.Recall(former); s != nil {
-		a.publish(s, false)
-	}
+	return true
 }
 
 // publish serves a snapshot and passes on what changed beside it.
-func (a *Applier) publish(s *zones.Snapshot, first bool) {
+func (a *Applier) publish(s *zones.Snapshot) {
+	first := !a.published
 	a.Snapshot.Store(s)
+	a.published = true
+	a.image.Store(nil)
 	a.mu.Lock()
 	a.updates++
 	a.at = time.Now()

@@ -15,7 +15,7 @@ func (u *Update) compare(s *zones.Snapshot) {
 	if !u.Full || s == nil {
 		return
 	}
-	u.unchanged = make([]bool, len(u.Entries))
+	u.unchanged, u.compared = make([]bool, len(u.Entries)), s
 	for i, e := range u.Entries {
 		u.unchanged[i] = ownerPrefix(e.Key) != "" && nameIs(s, e)
 	}
@@ -44,24 +44,20 @@ func (r *Registry) differences(u Update) []Entry {
 	var changed []Entry
 	listed := 0 // keys of zones that have made something
 	for i, e := range u.Entries {
-		if u.unchanged != nil && u.unchanged[i] {
-			listed++
-			if r.faults.byKey[e.Key] == nil {
-				continue
-			}
-		} else if r.hasMade(e.Key) {
+		same := u.compared == r.snapshot && u.unchanged[i]
+		if same || r.hasMade(e.Key) {
 			listed++
 		}
-		if r.taken(e) {
+		if !r.guard.held.has(e.Key) && (same && r.faults.byKey[e.Key] == nil || r.taken(e)) {
 			continue
 		}
 		changed = append(changed, e)
-		if e.Revision <= r.snapshot.Revision {
+		if e.Revision <= r.snapshot.Revision && !r.fromImage {
 			r.drift++
 		}
 	}
-	gone := r.missing(u, listed == r.nameKeys()+r.snapshot.Zones())
-	if u.Revision == r.snapshot.Revision {
+	gone := slices.DeleteFunc(r.missing(u, listed == r.nameKeys+r.snapshot.Zones()), func(e Entry) bool { return r.guard.held.has(e.Key) })
+	if u.Revision == r.snapshot.Revision && !r.fromImage {
 		r.drift += int64(len(gone))
 	}
 	return append(changed, gone...)
@@ -172,15 +168,19 @@ func (r *Registry) missing(u Update, allZones bool) (deletes []Entry) {
 	return slices.CompactFunc(deletes, func(x, y Entry) bool { return x.Key == y.Key })
 }
 
-// eachKey calls f with every key of a zone that is served with a value of its own.
+// eachKey calls f with every key of a zone that is served, but for those that are faults. One that a disk
+// image knows to be wrong is none yet, and may be gone.
 func (r *Registry) eachKey(f func(key string)) {
 	if r.snapshot == nil {
 		return
 	}
 	r.snapshot.Each(func(o zones.Owner, p zones.Part) {
-		if p.Kind == zones.Broken || o.Apex() && p.Type == dns.TypeNS {
-			return // the key is its fault's, or its SOA's
+		key := zones.KeyOf(o, p.Type)
+		switch {
+		case o.Apex() && p.Type == dns.TypeNS: // its SOA's
+		case p.Kind == zones.Broken && (r.faults.byKey[key] != nil || len(r.faults.byOwner[ownerPrefix(key)]) > 0):
+		default:
+			f(key)
 		}
-		f(zones.KeyOf(o, p.Type))
 	})
 }

@@ -1,7 +1,7 @@
 package store
 
 import (
-	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,153 +25,130 @@ const (
 type guard struct {
 	accept   int64 // what acceptKey holds
 	revision int64 // of acceptKey
-	held     map[string]Entry
-	since    time.Time           // when held was last empty
-	recent   map[string]deletion // within guardWindow, by key
-	pruned   time.Time
-	report   *Held // of held; nil: nothing is
-	changed  bool  // held is not what report says
+	held     held
+	recent   window
 }
 
-// deletion is one that was asked for.
-type deletion struct {
-	at             time.Time
-	names, members int
-	made           bool // not held back
+func newGuard() guard {
+	return guard{held: held{byKey: map[string]Entry{}}, recent: window{byKey: map[string]deletion{}}}
 }
 
-func newGuard() guard { return guard{held: map[string]Entry{}, recent: map[string]deletion{}} }
-
-// guarded takes those out of a batch's entries that are not to be made: deletes that the guard holds
-// back, and members that linger. What is let through meanwhile comes in.
+// guarded takes those out of a batch's entries, which are by key, that are not to be made: deletes that
+// the guard holds back, and members that linger. What is let through meanwhile comes in.
 func (b *batch) guarded(entries []Entry) []Entry {
 	g, now := &b.guard, b.now()
-	kept, deletes := entries[:0:0], []Entry(nil)
+	i, told := slices.BinarySearchFunc(entries, acceptKey, func(e Entry, key string) int { return strings.Compare(e.Key, key) })
+	if told {
+		b.takeAccept(entries[i])
+		entries = slices.Delete(entries, i, i+1)
+	}
+	kept, deletes := entries[:0], []Entry(nil)
 	for _, e := range entries {
 		switch {
-		case e.Key == acceptKey:
-			b.takeAccept(e)
-		case !e.Deleted:
-			g.release(e.Key)
-			delete(g.recent, e.Key)
+		case !e.Deleted, b.trusting, e.Revision <= g.accept:
+			g.settle(e.Key)
 			kept = append(kept, e)
-		case g.held[e.Key].Key != "" && b.update.Full: // still gone
 		case b.lingers(e, now):
-		case e.Revision <= g.accept || b.trusting:
-			g.release(e.Key)
-			kept = append(kept, e)
 		default:
-			delete(g.recent, e.Key)
 			deletes = append(deletes, e)
 		}
 	}
-	for key, e := range g.held {
-		if e.Revision <= g.accept {
-			g.release(key)
-			kept = append(kept, e)
+	if len(deletes) > 0 && b.tooMany(deletes, now) {
+		for _, e := range deletes {
+			g.held.add(e, now, b.standsFor(e.Key))
 		}
+	} else {
+		kept = append(kept, deletes...)
 	}
-	if len(deletes) == 0 {
-		return kept
-	}
-	over := b.tooMany(deletes, now)
-	for _, e := range deletes {
-		names, members := b.weigh(e.Key)
-		g.recent[e.Key] = deletion{now, names, members, !over}
-		if over {
-			if len(g.held) == 0 {
-				g.since = now
-			}
-			g.held[e.Key], g.changed = e, true
-		} else {
+	if told {
+		for _, e := range g.release() {
+			e.Revision = b.update.Revision // of which the zone changes
 			kept = append(kept, e)
 		}
 	}
 	return kept
 }
 
-// release forgets that a key is held back.
-func (g *guard) release(key string) {
-	if _, held := g.held[key]; held {
-		delete(g.held, key)
-		g.changed = true
+// settle forgets that a key was deleted: it was put again, or that it goes is accepted.
+func (g *guard) settle(key string) {
+	g.held.remove(key)
+	g.recent.forget(key)
+}
+
+// release lets the deletes through that are accepted.
+func (g *guard) release() (accepted []Entry) {
+	for key, e := range g.held.byKey {
+		if e.Revision <= g.accept {
+			g.settle(key)
+			accepted = append(accepted, e)
+		}
 	}
+	slices.SortFunc(accepted, byKey)
+	return accepted
 }
 
 // tooMany says whether these deletes are, together with those of the last minute, more than half of
-// what was there.
+// what was there, and remembers them.
 func (b *batch) tooMany(deletes []Entry, now time.Time) bool {
-	if now.Sub(b.guard.pruned) >= time.Second {
-		b.guard.pruned = now
-		for key, d := range b.guard.recent {
-			if now.Sub(d.at) > guardWindow {
-				delete(b.guard.recent, key)
+	w := &b.guard.recent
+	w.expire(now)
+	type counted struct {
+		key string
+		all int
+	}
+	var list []counted
+	for _, e := range deletes {
+		if b.counts(e.Key) {
+			c := counted{e.Key, b.standsFor(e.Key)}
+			if c.all > 0 {
+				c.all += w.made.namesOf(zoneOf(c.key))
 			}
+			w.ask(c.key, now, c.all)
+			list = append(list, c)
 		}
 	}
-	names, members := b.count(deletes)
-	allNames, allMembers := b.nameKeys(), b.memberKeys()
-	for key, d := range b.guard.recent {
-		if d.made && ownerPrefix(key) != "" {
-			allNames++
-		}
-		if d.made {
-			allMembers += d.members
-		}
-		if ownerPrefix(key) != "" && b.guard.recent["zone/"+zoneOf(key)+"/soa"].names > 0 {
-			continue // its zone counts for it
-		}
-		names += d.names
-		members += d.members
+	names, members := b.there()
+	if tooMuch(w.asked.names, names+w.made.names) || tooMuch(w.asked.members, members+w.made.members) {
+		return true
 	}
-	return allNames >= guardedFrom && 2*names > allNames || allMembers >= guardedFrom && 2*members > allMembers
+	for _, c := range list {
+		w.make(c.key, c.all)
+	}
+	return false
 }
 
-// count is how many keys of names and how many members the deletes take away. A zone's soa counts for
-// all its names.
-func (r *Registry) count(deletes []Entry) (names, members int) {
-	zones := map[string]bool{}
-	for _, e := range deletes {
-		if strings.HasPrefix(e.Key, "zone/") && strings.HasSuffix(e.Key, "/soa") {
-			zones[zoneOf(e.Key)] = true
-		}
+func tooMuch(gone, all int) bool { return all >= guardedFrom && 2*gone > all }
+
+// there is how many keys of names and how many members are served.
+func (r *Registry) there() (names, members int) {
+	names = r.nameKeys
+	for zone := range r.orphans {
+		names -= r.keysOf[zone]
 	}
-	for _, e := range deletes {
-		if ownerPrefix(e.Key) != "" && zones[zoneOf(e.Key)] {
-			continue
-		}
-		n, m := r.weigh(e.Key)
-		names += n
-		members += m
-	}
-	return names, members
+	return names, r.memberKeys
 }
 
-// weigh is how many keys of names, or members, are gone with this one.
-func (r *Registry) weigh(key string) (names, members int) {
+// counts says whether something is gone with a key that is served until then, or was within the last
+// minute.
+func (r *Registry) counts(key string) bool {
 	switch {
-	case ownerPrefix(key) != "":
-		return 1, 0
-	case strings.HasPrefix(key, "zone/"):
-		return r.keysOf[zoneOf(key)], 0
-	case strings.HasPrefix(key, "pool/") && strings.Contains(key, "/member/"):
-		return 0, 1
+	case isMember(key):
+		p, name := r.memberOf(key)
+		return p != nil && p.members[name] != nil
+	case r.snapshot == nil || !r.hasMade(key):
+		return false
 	}
-	return 0, 0
+	zone := zoneOf(key)
+	_, orphan := r.orphans[zone]
+	return !orphan || r.guard.recent.has("zone/"+zone+"/soa")
 }
 
-func (r *Registry) nameKeys() (n int) {
-	for _, keys := range r.keysOf {
-		n += keys
+// standsFor is how many keys of names go with a zone's soa.
+func (r *Registry) standsFor(key string) int {
+	if !isSOA(key) {
+		return 0
 	}
-	return n
-}
-
-func (r *Registry) memberKeys() (n int) {
-	for _, p := range r.pools {
-		n += len(p.members)
-	}
-	return n
+	return r.keysOf[zoneOf(key)]
 }
 
 // takeAccept reads the word that deletes were meant.
@@ -201,49 +178,4 @@ func parseAccept(e Entry) (int64, *spec.Error) {
 		return 0, spec.Errorf("", "revision %d is yet to come (this key is of %d): deletes can be accepted once they were made", n, e.Revision)
 	}
 	return n, nil
-}
-
-// Held is what the guard holds back, nil if nothing.
-func (r *Registry) Held() *Held { return r.guard.report }
-
-func (r *Registry) countHeld() *Held {
-	if len(r.guard.held) == 0 {
-		return nil
-	}
-	h := &Held{Since: r.guard.since}
-	deletes := make([]Entry, 0, len(r.guard.held))
-	for _, e := range r.guard.held {
-		deletes = append(deletes, e)
-		h.Accept = max(h.Accept, e.Revision)
-		if n, m := r.weigh(e.Key); n+m == 0 {
-			h.Others++
-		}
-	}
-	h.Names, h.Members = r.count(deletes)
-	return h
-}
-
-// settleGuard reports what is held back.
-func (b *batch) settleGuard() {
-	if b.guard.changed {
-		b.guard.changed, b.guard.report = false, b.countHeld()
-	}
-	h := b.guard.report
-	if h == nil {
-		if b.heldSaid {
-			b.heldSaid = false
-			b.log.Warn("no deletes are held back any more")
-		}
-		if b.refused == nil {
-			b.mended(acceptKey)
-		}
-		return
-	}
-	text := fmt.Sprintf("%d keys of names (of %d), %d members (of %d) and %d other keys were deleted within a minute: held back, they serve on. "+
-		"If it was meant, put %d here; if not, put them again", h.Names, b.nameKeys(), h.Members, b.memberKeys(), h.Others, h.Accept)
-	if !b.heldSaid {
-		b.heldSaid = true
-		b.log.Error("deletes held back", "names", h.Names, "members", h.Members, "others", h.Others, "accept", h.Accept)
-	}
-	b.standing(acceptKey, "", text)
 }

@@ -37,6 +37,7 @@ type Image struct {
 	Pools        []string             `json:"pools"`        // by policy.ID; "" is free
 	Unregistered map[string]time.Time `json:"unregistered"` // keys of members whose lease has ended: since when
 	Held         []Entry              `json:"held"`         // deletes held back
+	Deleted      map[string]time.Time `json:"deleted"`      // keys of names and members that went within the last minute: when
 	Health       []health.Report      `json:"health"`
 
 	Names *zones.Snapshot `json:"-"` // without pools; never nil

@@ -193,6 +193,7 @@ func mustFile(t testing.TB, path string) []byte {
 func TestImageForm(t *testing.T) {
 	img := someImage(t, 10, 812)
 	img.Objects, img.Health = img.Objects[:2], img.Health[:1]
+	img.Deleted = map[string]time.Time{"pool/web/member/c": time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
 	got, err := img.json()
 	if err != nil {
 		t.Fatal(err)
@@ -203,6 +204,7 @@ func TestImageForm(t *testing.T) {
 "pools":["","web"],
 "unregistered":{"pool/web/member/a":"2026-11-23T11:59:00.123456789Z","pool/web/member/b":"2026-11-23T12:00:00.123456789Z"},
 "held":[{"Key":"zone/zone0000.example/soa","Deleted":true,"Revision":9,"Lease":3,"Expired":true}],
+"deleted":{"pool/web/member/c":"2026-11-23T12:00:00Z"},
 "health":[{"Check":"tls","Addr":"[2001:db8::1]:443","State":2,"Reason":"timed out after 3s"}]}`, "\n", "") + "\n"
 	if string(got) != want {
 		t.Errorf("the form of images has changed: raise imageForm, then put this here:\n%s", got)

@@ -56,12 +56,8 @@ func (p *pool) isUp(member string) bool {
 	if p.policy == nil || p.policy.value.Check == "" || p.compiled == nil {
 		return false
 	}
-	for i := range p.compiled.Members {
-		if p.compiled.Members[i].Name == member {
-			return p.compiled.Health(i).Up() != 0
-		}
-	}
-	return false
+	i := p.compiled.Member(member)
+	return i >= 0 && p.compiled.Health(i).Up() != 0
 }
 
 // markUnregistered says of a pool's members which linger.
@@ -81,7 +77,7 @@ const leaseEnded = "its lease has ended"
 func (r *Registry) Lapsed() (deletes []Entry) {
 	now := r.now()
 	for key, since := range r.unregistered {
-		if _, held := r.guard.held[key]; held {
+		if r.guard.held.has(key) {
 			continue
 		}
 		if p, name := r.memberOf(key); p == nil || !p.keeps(name, now.Sub(since)) {

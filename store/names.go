@@ -101,8 +101,8 @@ func (b *batch) takeName(prefix string, entries []Entry) {
 	if zone := zoneOf(prefix); b.orphans[zone].Name == nil {
 		b.orphans[zone] = o.Top()
 	}
-	b.keysOf[zoneOf(prefix)] -= keysOf(o, b.prev.Parts(o))
-	defer func() { b.keysOf[zoneOf(prefix)] += keysOf(o, b.edit.Parts(o)) }()
+	b.countKeys(zoneOf(prefix), -keysOf(o, b.prev.Parts(o)))
+	defer func() { b.countKeys(zoneOf(prefix), keysOf(o, b.edit.Parts(o))) }()
 	claims := b.claims(o, prefix, entries)
 	slices.SortFunc(claims, func(x, y claim) int {
 		return cmp.Or(cmp.Compare(x.entry.Revision, y.entry.Revision), strings.Compare(x.entry.Key, y.entry.Key))
@@ -279,16 +279,22 @@ func (b *batch) touch(o zones.Owner, revision int64) {
 	if serial, ok := b.prev.Serial(o); ok {
 		revision = max(revision, b.prev.Revision+ahead(serial, b.prev.Revision))
 	}
-	if b.before != nil {
-		if serial, ok := b.before.Serial(o); ok {
-			revision += max(0, ahead(serial, revision))
-		}
+	if serial, ok := b.serials[o.ZoneText()]; ok {
+		revision += max(0, ahead(serial, revision))
 	}
 	b.edit.Touch(o, revision)
 }
 
 // ahead is how far a serial is ahead of a revision's, below zero if it is behind (RFC 1982 §3.2).
 func ahead(serial uint32, revision int64) int64 { return int64(int32(serial - uint32(revision))) }
+
+// countKeys counts more, or fewer, keys of a zone's names.
+func (r *Registry) countKeys(zone string, by int) {
+	r.nameKeys += by
+	if r.keysOf[zone] += by; r.keysOf[zone] == 0 {
+		delete(r.keysOf, zone)
+	}
+}
 
 // keysOf is how many of an owner's parts are keys of the name.
 func keysOf(o zones.Owner, parts []zones.Part) (n int) {

@@ -40,6 +40,7 @@ func (b *batch) takeMember(k key, e Entry) {
 		b.faults.clear(k.text)
 		if old != nil {
 			delete(p.members, k.child)
+			b.memberKeys--
 			b.dirty[k.name] = true
 		}
 		return
@@ -55,6 +56,9 @@ func (b *batch) takeMember(k key, e Entry) {
 	if site := b.sites[m.Site]; m.Site != "" && (site == nil || site.deleted && (old == nil || old.value.Site != m.Site)) {
 		b.await(e, "site", "site/"+m.Site, servingOf(old))
 		return
+	}
+	if old == nil {
+		b.memberKeys++
 	}
 	p = b.pool(k.name)
 	p.members[k.child] = &object[policy.MemberSpec]{value: m, text: e.Value, revision: e.Revision, lease: e.Lease}

@@ -28,18 +28,20 @@ type Registry struct {
 	orphans  map[string]zones.Owner // zones that may have names but no soa, by name; their apexes
 	keysOf   map[string]int         // by zone, how many keys its names have
 
+	nameKeys, memberKeys int // how many keys of names, and members, have made something
+
 	log       *slog.Logger
 	now       func() time.Time
 	trusting  bool   // whatever is asked for is done: a look at what would be
 	cluster   uint64 // of the etcd that is obeyed; 0: none yet
 	newest    int64  // revision of the newest change that was told of
 	guard     guard
-	heldSaid  bool
-	refused   *refusal        // what etcd holds is not obeyed; nil while it is
-	wantsRead bool            // all there is should be read again
-	fromImage bool            // nothing has been read since the disk image was
-	before    *zones.Snapshot // what was served before a registry that was accepted; may be nil
-	drift     int64           // keys that a full compare found other than they should have been
+	refused   *refusal          // what etcd holds is not obeyed; nil while it is
+	wantsRead bool              // all there is should be read again
+	fromImage bool              // nothing has been obeyed since the disk image was read
+	saved     time.Time         // when that was, where fromImage
+	serials   map[string]uint32 // by zone, of registries that were served before another was accepted
+	drift     int64             // keys that a full compare found other than they should have been
 
 	unregistered map[string]time.Time // members whose lease has ended and that linger, by key: since when
 }
@@ -86,6 +88,7 @@ func NewRegistry(log *slog.Logger) *Registry {
 		log:     log,
 		now:     time.Now,
 		guard:   newGuard(),
+		serials: map[string]uint32{},
 
 		unregistered: map[string]time.Time{},
 	}
@@ -118,12 +121,14 @@ func (r *Registry) Apply(u Update) *zones.Snapshot {
 		return r.snapshot
 	}
 	if u.Cluster != 0 {
-		r.cluster, r.fromImage = u.Cluster, false
+		r.cluster = u.Cluster
 	}
 	for _, e := range u.Entries {
 		r.newest = max(r.newest, e.Revision)
 	}
-	return r.take(u)
+	s := r.take(u)
+	r.fromImage = false
+	return s
 }
 
 func (r *Registry) take(u Update) *zones.Snapshot {

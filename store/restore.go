@@ -18,8 +18,12 @@ func (r *Registry) Image() *Image {
 	img := &Image{
 		Cluster: r.cluster, Revision: r.snapshot.Revision, Names: r.snapshot, Saved: r.now(),
 		Unregistered: maps.Clone(r.unregistered),
-		Held:         slices.Collect(maps.Values(r.guard.held)),
+		Held:         slices.Collect(maps.Values(r.guard.held.byKey)),
+		Deleted:      r.guard.recent.list(),
 		Health:       r.targets.reports(),
+	}
+	if r.fromImage {
+		img.Saved = r.saved // what is written meanwhile is no younger
 	}
 	for _, p := range r.poolIDs {
 		name := ""
@@ -76,7 +80,7 @@ func (r *Registry) Restore(img *Image) *zones.Snapshot {
 			return
 		}
 		zone := o.ZoneText()
-		if r.keysOf[zone]++; r.keysOf[zone] == 1 {
+		if r.countKeys(zone, 1); r.keysOf[zone] == 1 {
 			r.orphans[zone] = o.Top()
 		}
 	})
@@ -93,9 +97,13 @@ func (r *Registry) Restore(img *Image) *zones.Snapshot {
 	r.trusting = true
 	r.take(puts)
 	r.take(deletes)
-	r.trusting, r.fromImage = trusting, true
+	r.trusting, r.fromImage, r.saved = trusting, true, img.Saved
 	for _, e := range img.Held {
-		r.guard.held[e.Key], r.guard.since, r.guard.changed = e, img.Saved, true
+		r.guard.held.add(e, img.Saved, r.standsFor(e.Key))
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(img.Deleted), func(x, y string) int { return img.Deleted[x].Compare(img.Deleted[y]) }) {
+		r.guard.recent.ask(key, img.Deleted[key], r.standsFor(key))
+		r.guard.recent.make(key, r.standsFor(key))
 	}
 	b := r.begin(Update{Revision: img.Revision})
 	for key, since := range img.Unregistered {
@@ -129,7 +137,7 @@ func (r *Registry) Recall(keys []Former) *zones.Snapshot {
 	before, now := Update{Revision: r.snapshot.Revision}, Update{Revision: r.snapshot.Revision}
 	for _, k := range keys {
 		f := r.faults.byKey[k.Now.Key]
-		if f != nil && f.Revision == k.Now.Revision && f.Serving == 0 && !r.inTheWay(k.Before) {
+		if f != nil && f.Revision == k.Now.Revision && f.Serving == 0 && !r.guard.held.has(k.Now.Key) && !r.inTheWay(k.Before) {
 			before.Entries = append(before.Entries, k.Before)
 			now.Entries = append(now.Entries, k.Now)
 		}

@@ -100,27 +100,22 @@ func TestLinger(t *testing.T) {
 		s.revision++
 		s.served = s.registry.Apply(Update{Revision: s.revision, Entries: []Entry{{Key: key, Deleted: true, Revision: s.revision, Lease: 7, Expired: true}}})
 	}
-	lapse := func(s *scene) {
-		if gone := s.registry.Lapsed(); len(gone) > 0 {
-			s.served = s.registry.take(Update{Revision: s.revision, Entries: gone})
-		}
-	}
 	for _, tt := range []struct {
 		name  string
 		do    func(s *scene, now *time.Time)
 		there bool
 		fault string // of the member
 	}{
-		{"up", func(s *scene, _ *time.Time) { expire(s); lapse(s) }, true,
+		{"up", func(s *scene, _ *time.Time) { expire(s); s.lapse() }, true,
 			"its lease has ended: it is given while its check says up, until 2026-11-23T12:10:00Z"},
-		{"up for nearly as long as it may", func(s *scene, now *time.Time) { expire(s); *now = now.Add(10*time.Minute - 1); lapse(s) }, true,
+		{"up for nearly as long as it may", func(s *scene, now *time.Time) { expire(s); *now = now.Add(10*time.Minute - 1); s.lapse() }, true,
 			"its lease has ended: it is given while its check says up, until 2026-11-23T12:10:00Z"},
-		{"up for too long", func(s *scene, now *time.Time) { expire(s); *now = now.Add(10 * time.Minute); lapse(s) }, false, ""},
-		{"down later", func(s *scene, _ *time.Time) { expire(s); s.runState(addr + " down"); lapse(s) }, false, ""},
+		{"up for too long", func(s *scene, now *time.Time) { expire(s); *now = now.Add(10 * time.Minute); s.lapse() }, false, ""},
+		{"down later", func(s *scene, _ *time.Time) { expire(s); s.runState(addr + " down"); s.lapse() }, false, ""},
 		{"down already", func(s *scene, _ *time.Time) { s.runState(addr + " down"); expire(s) }, false, ""},
 		{"nothing is known of it", func(s *scene, _ *time.Time) { s.runState(addr + " unknown"); expire(s) }, false, ""},
 		{"without a check", func(s *scene, _ *time.Time) { s.change("put pool/p/policy {}"); expire(s) }, false, ""},
-		{"the check is taken away later", func(s *scene, _ *time.Time) { expire(s); s.change("put pool/p/policy {}"); lapse(s) }, false, ""},
+		{"the check is taken away later", func(s *scene, _ *time.Time) { expire(s); s.change("put pool/p/policy {}"); s.lapse() }, false, ""},
 		{"it was leaving", func(s *scene, _ *time.Time) {
 			s.change(`put ` + key + ` {"addr":["192.0.2.1"],"leaving":true}`)
 			expire(s)
@@ -134,14 +129,14 @@ func TestLinger(t *testing.T) {
 			s.change(`put pool/p/policy {"check":"http","linger":"1h"}`)
 			expire(s)
 			*now = now.Add(59 * time.Minute)
-			lapse(s)
+			s.lapse()
 		}, true, "its lease has ended: it is given while its check says up, until 2026-11-23T13:00:00Z"},
 		{"deleted by hand", func(s *scene, _ *time.Time) { s.change("del " + key) }, false, ""},
 		{"put again", func(s *scene, now *time.Time) {
 			expire(s)
 			s.change("put " + key + " " + leased)
 			*now = now.Add(time.Hour)
-			lapse(s)
+			s.lapse()
 		}, true, ""},
 		{"read anew", func(s *scene, _ *time.Time) { expire(s); s.readAll() }, true,
 			"its lease has ended: it is given while its check says up, until 2026-11-23T12:10:00Z"},
@@ -151,12 +146,12 @@ func TestLinger(t *testing.T) {
 			expire(s)
 			s.restored()
 			*now = now.Add(time.Minute)
-			lapse(s)
+			s.lapse()
 			s.readAll()
 		}, true,
 			"its lease has ended: it is given while its check says up, until 2026-11-23T12:10:00Z"},
-		{"for too long after a restart", func(s *scene, now *time.Time) { expire(s); s.restored(); *now = now.Add(time.Hour); lapse(s) }, false, ""},
-		{"its pool is deleted", func(s *scene, _ *time.Time) { expire(s); s.change("del pool/p/policy"); lapse(s) }, false, ""},
+		{"for too long after a restart", func(s *scene, now *time.Time) { expire(s); s.restored(); *now = now.Add(time.Hour); s.lapse() }, false, ""},
+		{"its pool is deleted", func(s *scene, _ *time.Time) { expire(s); s.change("del pool/p/policy"); s.lapse() }, false, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -212,6 +207,87 @@ func TestDrift(t *testing.T) {
 	s.readAll()
 	if s.registry.drift != 2 {
 		t.Errorf("a change that was not told of is counted: %d", s.registry.drift)
+	}
+}
+
+// TestNoDriftAfterRestart: what an image does not hold is no drift, and an image that is written before
+// etcd was read is no younger than the one it was made of.
+func TestNoDriftAfterRestart(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	s := newScene().at(&now)
+	s.change(`put zone/example.com/soa {"ns":["ns1"]}`, "put zone/example.com/name/a/A x", "put site/fra x", "put pool/p/policy x")
+	s.change("put control/accept-delete 1")
+	s.restored()
+	now = now.Add(time.Hour)
+	if saved := s.registry.Image().Saved; !saved.Equal(now.Add(-time.Hour)) {
+		t.Errorf("saved %v", saved)
+	}
+	s.readAll()
+	if s.registry.drift != 0 {
+		t.Errorf("drift: %d", s.registry.drift)
+	}
+	if saved := s.registry.Image().Saved; !saved.Equal(now) {
+		t.Errorf("read, and saved %v", saved)
+	}
+	s.readAll()
+	if s.registry.drift != 0 {
+		t.Errorf("read again, drift: %d", s.registry.drift)
+	}
+}
+
+// TestRestoreForgetsWrong: a key that was never right, and is deleted while the server is away, leaves
+// nothing behind.
+func TestRestoreForgetsWrong(t *testing.T) {
+	wrong := map[string]string{
+		"zone/example.com/name/a/A": "x", "zone/example.com/name/b/TYPO": "x", "zone/example.com/name/c/steer": "x",
+		"zone/example.net/soa": "x", "pool/p/policy": "x", "pool/p/member/m": "x", "site/fra": "x",
+	}
+	s := newScene()
+	s.change(`put zone/example.com/soa {"ns":["ns1"]}`, "put zone/example.com/name/right/A 192.0.2.1")
+	for key, value := range wrong {
+		s.change("put " + key + " " + value)
+	}
+	s.restored()
+	for key := range wrong {
+		delete(s.keys, key)
+	}
+	s.revision++
+	s.readAll()
+	for question, want := range map[string]string{"a.example.com A": "nxdomain", "b.example.com A": "nxdomain", "c.example.com A": "nxdomain", "example.net SOA": "refused", "right.example.com A": "found"} {
+		if got := s.run(t, "ask "+question); !strings.HasPrefix(got, want+"\n") {
+			t.Errorf("%s: %s", question, got)
+		}
+	}
+	if s.registry.drift != 0 || s.registry.nameKeys != 1 || len(s.registry.pools) != 0 {
+		t.Errorf("drift %d, %d keys of names, %d pools", s.registry.drift, s.registry.nameKeys, len(s.registry.pools))
+	}
+}
+
+// TestComparedWithAnother: what was looked at ahead of a change of ours is looked at again.
+func TestComparedWithAnother(t *testing.T) {
+	s := newScene()
+	s.change(`put zone/example.com/soa {"ns":["ns1"]}`, "put zone/example.com/name/a/A 192.0.2.1", "put zone/example.com/name/b/A 192.0.2.1")
+	u := Update{Revision: s.revision, Full: true}
+	for _, e := range s.keys {
+		u.Entries = append(u.Entries, e)
+	}
+	u.compare(s.served)
+	s.served = s.registry.Apply(Update{Revision: s.revision, Entries: []Entry{{Key: "zone/example.com/name/a/A", Deleted: true, Revision: s.revision}}})
+	s.served = s.registry.Apply(u)
+	if got := s.ask("a.example.com", "A"); !strings.HasPrefix(got, "found") {
+		t.Errorf("got %s", got)
+	}
+}
+
+// TestRecallHeld: to look for a former value does not undo that a delete is held back.
+func TestRecallHeld(t *testing.T) {
+	s, _ := guarded(40)
+	s.change("put zone/example.com/name/x/A x")
+	s.change(append(deletes(names(0, 40)), "del zone/example.com/name/x/A")...)
+	old := Entry{Key: "zone/example.com/name/x/A", Value: []byte("192.0.2.1"), Revision: 1}
+	now := Entry{Key: old.Key, Value: []byte("x"), Revision: 2}
+	if s.registry.Recall([]Former{{Now: now, Before: old}}) != nil || s.registry.Held().Names != 41 {
+		t.Errorf("held back %+v", s.registry.Held())
 	}
 }
 

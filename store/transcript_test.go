@@ -8,8 +8,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -28,6 +30,15 @@ var update = flag.Bool("update", false, "write the transcripts anew instead of c
 //	> txn PUT | DEL | …   several changes in one revision
 //	> read                everything is read anew, as after a lost watch
 //	> restart             the same by a registry that remembers nothing
+//	> restart image       a registry that has nothing but the disk image, and has not read yet
+//	> puts N KEY VALUE    N changes in one revision, # in KEY being 1 to N
+//	> dels N KEY
+//	> lease KEY VALUE     put under a lease
+//	> expire KEY          the lease ends
+//	> pass DURATION       on the clock, which begins at 12:00
+//	> etcd CLUSTER REV    is replaced by an empty one of another number, that is at a revision
+//	> held                what the guard holds back
+//	> refused             why what etcd holds is not obeyed
 //	> state CHECK ADDRPORT up|down|unknown
 //	> ask NAME TYPE       outcome and records; for steered names those of one draw
 //	> faults
@@ -56,7 +67,9 @@ func TestTranscripts(t *testing.T) {
 }
 
 func runTranscript(t *testing.T, text string) string {
-	s := newScene()
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	s := newScene().at(&now)
+	s.cluster = 1
 	var out strings.Builder
 	skip := false
 	for line := range strings.Lines(text) {
@@ -101,8 +114,61 @@ func (s *scene) run(t *testing.T, command string) string {
 	case "read":
 		s.readAll()
 	case "restart":
+		if rest == "image" {
+			s.restored()
+			break
+		}
+		now := s.registry.now
 		s.registry = newScene().registry
+		s.registry.now = now
 		s.readAll()
+	case "puts", "dels":
+		count, rest, _ := strings.Cut(rest, " ")
+		key, value, _ := strings.Cut(rest, " ")
+		n, err := strconv.Atoi(count)
+		if err != nil {
+			t.Fatalf("%q: %v", command, err)
+		}
+		var changes []string
+		for i := range n {
+			changes = append(changes, strings.TrimSuffix(verb, "s")+" "+strings.ReplaceAll(key, "#", strconv.Itoa(i+1))+" "+value)
+		}
+		s.change(changes...)
+	case "lease", "expire":
+		s.revision++
+		key, value, _ := strings.Cut(rest, " ")
+		e := Entry{Key: key, Value: []byte(value), Revision: s.revision, Lease: 7}
+		if verb == "expire" {
+			e.Value, e.Deleted, e.Expired = nil, true, true
+			delete(s.keys, key)
+		} else {
+			s.keys[key] = e
+		}
+		s.history = append(s.history, e)
+		s.served = s.registry.Apply(Update{Revision: s.revision, Cluster: s.cluster, Entries: []Entry{e}})
+	case "pass":
+		d, err := time.ParseDuration(rest)
+		if err != nil {
+			t.Fatalf("%q: %v", command, err)
+		}
+		now := s.registry.now().Add(d)
+		s.at(&now)
+		s.lapse()
+	case "etcd":
+		if _, err := fmt.Sscanf(rest, "%d %d", &s.cluster, &s.revision); err != nil {
+			t.Fatalf("%q: %v", command, err)
+		}
+		s.keys = map[string]Entry{}
+	case "held":
+		if h := s.registry.Held(); h != nil {
+			return fmt.Sprintf("%d names, %d members, %d others, since %s: accept %d\n", h.Names, h.Members, h.Others, h.Since.Format("15:04:05"), h.Accept)
+		}
+		return "nothing\n"
+	case "refused":
+		if why := s.registry.Refused(); why != "" {
+			return why + "\n"
+		}
+		return "obeyed\n"
 	case "state":
 		s.runState(rest)
 	case "ask":
@@ -166,6 +232,13 @@ func (s *scene) change(commands ...string) {
 	}
 	s.history = append(s.history, u.Entries...)
 	s.served = s.registry.Apply(u)
+}
+
+// lapse lets go of the members that linger no more, as the applier does each second.
+func (s *scene) lapse() {
+	if gone := s.registry.Lapsed(); len(gone) > 0 {
+		s.served = s.registry.take(Update{Revision: s.served.Revision, Entries: gone})
+	}
 }
 
 // earlier is the value that a key had just before a revision.

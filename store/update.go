@@ -3,6 +3,8 @@
 // updates come in as values.
 package store
 
+import "meridian/zones"
+
 // Update is what a source of the registry tells: either everything there is at a revision, or
 // the changes that led to it.
 type Update struct {
@@ -11,7 +13,8 @@ type Update struct {
 	Full     bool   // Entries is all there is; what is not listed is gone
 	Entries  []Entry
 
-	unchanged []bool // of Entries, where compare has been called
+	compared  *zones.Snapshot // that compare was called with; nil if it was not
+	unchanged []bool          // of Entries: compared has them as they are
 }
 
 // Entry is one key and its value.

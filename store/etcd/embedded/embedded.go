@@ -14,6 +14,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -189,7 +190,7 @@ func (s *Server) level(e zapcore.Entry) slog.Level {
 		return slog.LevelDebug
 	default:
 	}
-	if usual[e.Message] {
+	if usual[e.Message] || strings.HasSuffix(e.Message, early) {
 		return slog.LevelDebug
 	}
 	return zaplog.OneDown(e)
@@ -206,6 +207,9 @@ var usual = map[string]bool{
 	"failed to update storage version": true,
 	"Failed to detect storage schema version. Please wait till wal snapshot before upgrading cluster.": true,
 }
+
+// early ends a warning of a slow start: the member, alone, elects itself at the next tick.
+const early = "since there are still pending configuration changes to apply"
 
 // onFatal takes the place of the exit of the process that etcd wants when, say, the disk is full:
 // the goroutine that failed ends, and the process serves on from what it knows.

@@ -131,11 +131,13 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// TestSource: what is sent along is the control message that came, without the interface.
+// TestSource: what is sent along is the control message that came, without the interface; but an
+// address of one link needs that.
 func TestSource(t *testing.T) {
 	for _, test := range []struct{ in, want string }{
 		{"1c000000000000000000000008000000" + "02000000" + "7f000002" + "7f000002", "1c000000000000000000000008000000" + "00000000" + "7f000002" + "7f000002"},
 		{"2400000000000000" + "2900000032000000" + "20010db8000000000000000000000001" + "03000000", "2400000000000000" + "2900000032000000" + "20010db8000000000000000000000001" + "00000000"},
+		{"2400000000000000" + "2900000032000000" + "fe800000000000000000000000000001" + "03000000", "2400000000000000" + "2900000032000000" + "fe800000000000000000000000000001" + "03000000"},
 		{"1400000000000000" + "0000000008000000" + "02000000", ""}, // too short
 		{"1400000000000000" + "0000000002000000" + "02000000", ""}, // IP_TTL
 		{"", ""},
@@ -180,20 +182,31 @@ func TestNotFragmented(t *testing.T) {
 	}
 }
 
-// BenchmarkUDP is one client that waits for each reply.
+// BenchmarkUDP is one client that waits for all replies to so many queries before it asks again. The
+// time is that of one query, the client's part included.
 func BenchmarkUDP(b *testing.B) {
-	s := New(Config{Listen: []string{"127.0.0.1:0"}}, testView())
-	if err := s.Listen(); err != nil {
-		b.Fatal(err)
-	}
-	go s.udp[0].serve()
-	defer s.udp[0].stop()
-	c := must(net.Dial("udp", s.Addrs()[0].String()))
-	defer c.Close()
-	msg, buf := plain("www.example.com"), make([]byte, 2048)
-	b.ReportAllocs()
-	for b.Loop() {
-		c.Write(msg)
-		c.Read(buf)
+	for _, queries := range []int{1, batchSize} {
+		b.Run(fmt.Sprintf("%d in flight", queries), func(b *testing.B) {
+			s := New(Config{Listen: []string{"127.0.0.1:0"}}, testView())
+			if err := s.Listen(); err != nil {
+				b.Fatal(err)
+			}
+			go s.udp[0].serve()
+			defer s.udp[0].stop()
+			c := must(net.Dial("udp", s.Addrs()[0].String()))
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(time.Minute))
+			msg, buf := plain("www.example.com"), make([]byte, 2048)
+			b.ReportAllocs()
+			for left := b.N; left > 0; left -= queries {
+				n := min(queries, left)
+				for range n {
+					must(c.Write(msg))
+				}
+				for range n {
+					must(c.Read(buf))
+				}
+			}
+		})
 	}
 }

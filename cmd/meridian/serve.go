@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"time"
 
@@ -75,6 +76,8 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, up func(context.Co
 	if err := dns.Listen(); err != nil {
 		return fmt.Errorf("dns.listen: %w", err)
 	}
+	// A worker under a flood keeps its thread busy: the applier and the checks have one of their own.
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), cfg.DNS.Workers*len(cfg.DNS.Listen)+1))
 	group, ctx := errgroup.WithContext(ctx)
 	// From here on queries are answered: with REFUSED, until the registry is read.
 	group.Go(func() error { return dns.Serve(ctx) })

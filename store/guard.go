@@ -42,9 +42,13 @@ func (b *batch) guarded(entries []Entry) []Entry {
 		b.takeAccept(entries[i])
 		entries = slices.Delete(entries, i, i+1)
 	}
+	closing := closing(entries)
 	kept, deletes := entries[:0], []Entry(nil)
 	for _, e := range entries {
 		switch {
+		case !e.Deleted && len(closing) > 0 && closing[ownerZone(e.Key)]: // it is put, and not answered for all that
+			g.held.remove(e.Key)
+			kept = append(kept, e)
 		case !e.Deleted, b.trusting, e.Revision <= g.accept:
 			g.settle(e.Key)
 			kept = append(kept, e)
@@ -67,6 +71,19 @@ func (b *batch) guarded(entries []Entry) []Entry {
 		}
 	}
 	return kept
+}
+
+// closing is the zones whose soa is deleted.
+func closing(entries []Entry) (zones map[string]bool) {
+	for _, e := range entries {
+		if e.Deleted && isSOA(e.Key) {
+			if zones == nil {
+				zones = map[string]bool{}
+			}
+			zones[zoneOf(e.Key)] = true
+		}
+	}
+	return zones
 }
 
 // settle forgets that a key was deleted: it was put again, or that it goes is accepted.

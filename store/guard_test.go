@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -274,6 +275,11 @@ func TestGuardZones(t *testing.T) {
 			s.change(a[0])
 			s.change(deletes(b[1:12])...)
 		}, 80, 11, ""},
+		{"names, then put again as their zone goes, then eleven more", func(s *scene, _ *time.Time) {
+			s.change(deletes(a[1:41])...)
+			s.change(append(slices.Clone(a[1:41]), "del zone/a.example/soa")...)
+			s.change(deletes(b[1:12])...)
+		}, 80, 11, "a"},
 		{"a zone, then all of it again, then seventy", func(s *scene, _ *time.Time) {
 			s.change(deletes(a)...)
 			s.change(a...)
@@ -436,6 +442,45 @@ func TestGuardMembers(t *testing.T) {
 	s.change("put control/accept-delete 2")
 	if got := s.ask("www.example.com", "A"); got != "refused\n" {
 		t.Errorf("accepted, and still %s", got)
+	}
+}
+
+// Members count like names: half of them may go within a minute.
+func TestGuardMembersOneByOne(t *testing.T) {
+	now := time.Now()
+	s := newScene().at(&now)
+	var puts []string
+	for i := range 40 {
+		puts = append(puts, fmt.Sprintf("put pool/p%d/member/m%d 192.0.2.1", i%7, i))
+	}
+	s.change(puts...)
+	s.change("put pool/p0/member/m0 192.0.2.2", "put pool/p0/member/wrong x")
+	for i, d := range deletes(puts)[:20] {
+		s.change(d)
+		if h := s.registry.Held(); h != nil {
+			t.Fatalf("of 40 the delete of %d is held back: %+v", i+1, h)
+		}
+	}
+	s.change("del pool/p0/member/wrong", "del pool/none/member/m")
+	if h := s.registry.Held(); h != nil {
+		t.Errorf("what was never a member is held back: %+v", h)
+	}
+	s.change(deletes(puts)[20])
+	if h := s.registry.Held(); h == nil || h.Members != 1 || s.registry.memberKeys != 20 {
+		t.Errorf("held back %+v, with %d members", h, s.registry.memberKeys)
+	}
+}
+
+// What is accepted in the update that tells of it, as after a server was slow, is not held back.
+func TestAcceptTogether(t *testing.T) {
+	s, _ := guarded(40)
+	u := Update{Revision: 3, Entries: []Entry{{Key: acceptKey, Value: []byte("2"), Revision: 3}}}
+	for _, d := range deletes(names(0, 30)) {
+		u.Entries = append(u.Entries, Entry{Key: strings.Fields(d)[1], Deleted: true, Revision: 2})
+	}
+	s.served = s.registry.Apply(u)
+	if got := s.there(40); got != 10 || s.registry.Held() != nil {
+		t.Errorf("%d are there, held back %+v", got, s.registry.Held())
 	}
 }
 

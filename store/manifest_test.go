@@ -174,3 +174,16 @@ func TestPlanPrune(t *testing.T) {
 		t.Errorf("got %q, expected %q", got, want)
 	}
 }
+
+// TestPlanPruneMost: what the plan comes to is said without regard to whether a server would ask first.
+func TestPlanPruneMost(t *testing.T) {
+	s, _ := guarded(40)
+	now := Update{Revision: s.revision}
+	for _, e := range s.keys {
+		now.Entries = append(now.Entries, e)
+	}
+	changes, problems := Plan(nil, "zone/", now)
+	if len(changes) != 41 || len(problems) != 0 {
+		t.Errorf("%d changes, problems: %s", len(changes), problemText(problems))
+	}
+}

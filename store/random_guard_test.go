@@ -253,6 +253,9 @@ func (a *accident) forgetSeen() {
 // look says what is wrong: how much of what was served within the last minute is no more.
 func (a *accident) look() string {
 	served, lost := a.served(), false
+	if len(served) == 0 { // whatever comes then is as good as any
+		clear(a.seen)
+	}
 	for key := range a.before {
 		lost = lost || !served[key]
 	}

@@ -73,3 +73,11 @@ func isSOA(key string) bool { return strings.HasPrefix(key, "zone/") && strings.
 func isMember(key string) bool {
 	return strings.HasPrefix(key, "pool/") && strings.Contains(key, "/member/")
 }
+
+// ownerZone is the zone of a name's key, "" for other keys.
+func ownerZone(key string) string {
+	if ownerPrefix(key) == "" {
+		return ""
+	}
+	return zoneOf(key)
+}

@@ -43,6 +43,7 @@ type Pool struct {
 	OnEmpty  []Fallback
 	OwnEmpty bool // OnEmpty was written, not the default
 	Checked  bool // a check watches the members
+	Shared   bool // two members have an address in common
 
 	words   []health.Cell             // one a member: one goroutine stores, every worker loads
 	reasons []atomic.Pointer[reasons] // one a member: the last check's words, for traces alone
@@ -73,6 +74,7 @@ func New(name string, spec Spec, onEmpty []Fallback, members []Member) *Pool {
 		OnEmpty:  onEmpty,
 		OwnEmpty: len(spec.OnEmpty) > 0,
 		Checked:  spec.Check != "",
+		Shared:   shareAddress(members),
 		words:    make([]health.Cell, len(members)),
 		reasons:  make([]atomic.Pointer[reasons], len(members)),
 		seed:     h.Sum64(),
@@ -145,4 +147,18 @@ func (p *Pool) Member(name string) int {
 		}
 	}
 	return -1
+}
+
+// shareAddress says whether two of the members have an address in common.
+func shareAddress(members []Member) bool {
+	seen := map[netip.Addr]bool{}
+	for _, m := range members {
+		for _, a := range m.Addrs {
+			if seen[a] {
+				return true
+			}
+			seen[a] = true
+		}
+	}
+	return false
 }

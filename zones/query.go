@@ -1,6 +1,7 @@
 package zones
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/miekg/dns"
@@ -124,17 +125,33 @@ func (a *Answer) addChosen(set RRset, d policy.Decision) {
 			if pick.Addrs&(1<<i) == 0 {
 				continue
 			}
-			if set.Count++; set.Type == dns.TypeA {
+			end := len(a.made)
+			if set.Type == dns.TypeA {
 				b := m.Addrs[i].As4()
 				a.made = append(append(a.made, 0, 4), b[:]...)
 			} else {
 				b := m.Addrs[i].As16()
 				a.made = append(append(a.made, 0, 16), b[:]...)
 			}
+			if d.Pool.Shared && holds(a.made[start:end], a.made[end:]) { // RFC 2181 §5: a set has each RR once
+				a.made = a.made[:end]
+				continue
+			}
+			set.Count++
 		}
 	}
 	set.Data = a.made[start:len(a.made):len(a.made)]
 	a.Sets = append(a.Sets, set)
+}
+
+// holds says whether one is among set, both as RRset.Data has them and all of one length.
+func holds(set, one []byte) bool {
+	for ; len(set) > 0; set = set[len(one):] {
+		if bytes.Equal(set[:len(one)], one) {
+			return true
+		}
+	}
+	return false
 }
 
 // RRs calls f with the RDATA of each RR of the set.

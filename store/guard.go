@@ -42,7 +42,7 @@ func (b *batch) guarded(entries []Entry) []Entry {
 		b.takeAccept(entries[i])
 		entries = slices.Delete(entries, i, i+1)
 	}
-	closing := closing(entries)
+	opening, closing := openingAndClosing(entries)
 	kept, deletes := entries[:0], []Entry(nil)
 	for _, e := range entries {
 		switch {
@@ -57,7 +57,7 @@ func (b *batch) guarded(entries []Entry) []Entry {
 			deletes = append(deletes, e)
 		}
 	}
-	if len(deletes) > 0 && b.tooMany(deletes, now) {
+	if len(deletes) > 0 && b.tooMany(deletes, opening, now) {
 		for _, e := range deletes {
 			g.held.add(e, now, b.standsFor(e.Key))
 		}
@@ -73,17 +73,19 @@ func (b *batch) guarded(entries []Entry) []Entry {
 	return kept
 }
 
-// closing is the zones whose soa is deleted.
-func closing(entries []Entry) (zones map[string]bool) {
+// openingAndClosing are the zones whose soa is put, and those whose soa is deleted.
+func openingAndClosing(entries []Entry) (opening, closing map[string]bool) {
+	opening, closing = map[string]bool{}, map[string]bool{}
 	for _, e := range entries {
-		if e.Deleted && isSOA(e.Key) {
-			if zones == nil {
-				zones = map[string]bool{}
-			}
-			zones[zoneOf(e.Key)] = true
+		switch {
+		case !isSOA(e.Key):
+		case e.Deleted:
+			closing[zoneOf(e.Key)] = true
+		default:
+			opening[zoneOf(e.Key)] = true
 		}
 	}
-	return zones
+	return opening, closing
 }
 
 // settle forgets that a key was deleted: it was put again, or that it goes is accepted.
@@ -105,8 +107,8 @@ func (g *guard) release() (accepted []Entry) {
 }
 
 // tooMany says whether these deletes are, together with those of the last minute, more than half of
-// what was there, and remembers them.
-func (b *batch) tooMany(deletes []Entry, now time.Time) bool {
+// what was there, and remembers them. The names of zones that are opening are there.
+func (b *batch) tooMany(deletes []Entry, opening map[string]bool, now time.Time) bool {
 	w := &b.guard.recent
 	w.expire(now)
 	type counted struct {
@@ -115,7 +117,7 @@ func (b *batch) tooMany(deletes []Entry, now time.Time) bool {
 	}
 	var list []counted
 	for _, e := range deletes {
-		if b.counts(e.Key) {
+		if b.counts(e.Key, opening) {
 			c := counted{e.Key, b.standsFor(e.Key)}
 			if c.all > 0 {
 				c.all += w.made.namesOf(zoneOf(c.key))
@@ -124,7 +126,7 @@ func (b *batch) tooMany(deletes []Entry, now time.Time) bool {
 			list = append(list, c)
 		}
 	}
-	names, members := b.there()
+	names, members := b.there(opening)
 	if tooMuch(w.asked.names, names+w.made.names) || tooMuch(w.asked.members, members+w.made.members) {
 		return true
 	}
@@ -136,18 +138,20 @@ func (b *batch) tooMany(deletes []Entry, now time.Time) bool {
 
 func tooMuch(gone, all int) bool { return all >= guardedFrom && 2*gone > all }
 
-// there is how many keys of names and how many members are served.
-func (r *Registry) there() (names, members int) {
+// there is how many keys of names and how many members are served, once zones open that were not.
+func (r *Registry) there(opening map[string]bool) (names, members int) {
 	names = r.nameKeys
 	for zone := range r.orphans {
-		names -= r.keysOf[zone]
+		if !opening[zone] {
+			names -= r.keysOf[zone]
+		}
 	}
 	return names, r.memberKeys
 }
 
 // counts says whether something is gone with a key that is served until then, or was within the last
-// minute.
-func (r *Registry) counts(key string) bool {
+// minute, or is as soon as zones open that were not.
+func (r *Registry) counts(key string, opening map[string]bool) bool {
 	switch {
 	case isMember(key):
 		p, name := r.memberOf(key)
@@ -157,7 +161,7 @@ func (r *Registry) counts(key string) bool {
 	}
 	zone := zoneOf(key)
 	_, orphan := r.orphans[zone]
-	return !orphan || r.guard.recent.has("zone/"+zone+"/soa")
+	return !orphan || opening[zone] || r.guard.recent.has("zone/"+zone+"/soa")
 }
 
 // standsFor is how many keys of names go with a zone's soa.

@@ -280,6 +280,14 @@ func TestGuardZones(t *testing.T) {
 			s.change(append(slices.Clone(a[1:41]), "del zone/a.example/soa")...)
 			s.change(deletes(b[1:12])...)
 		}, 80, 11, "a"},
+		{"a zone, then its names and eleven more as it opens again", func(s *scene, _ *time.Time) {
+			s.change("del zone/a.example/soa")
+			s.change(append(deletes(append(slices.Clone(a[1:]), b[1:12]...)), a[0])...)
+		}, 140, 71, ""},
+		{"a zone, then its names and ten more as it opens again", func(s *scene, _ *time.Time) {
+			s.change("del zone/a.example/soa")
+			s.change(append(deletes(append(slices.Clone(a[1:]), b[1:11]...)), a[0])...)
+		}, 70, 0, ""},
 		{"a zone, then all of it again, then seventy", func(s *scene, _ *time.Time) {
 			s.change(deletes(a)...)
 			s.change(a...)
@@ -363,7 +371,7 @@ func TestGuardZones(t *testing.T) {
 // TestGuardQuiet: what changes beside deletes held back says nothing new of them, and a full read that
 // finds nothing else counts no drift.
 func TestGuardQuiet(t *testing.T) {
-	s, _ := guarded(40)
+	s, now := guarded(40)
 	s.change(deletes(names(0, 30))...)
 	s.registry.faults.changed = false
 	text := s.run(t, "faults")
@@ -383,10 +391,16 @@ func TestGuardQuiet(t *testing.T) {
 		t.Errorf("got  %swant %s", text, want)
 	}
 	// Nor does it show that there was something once all is put again.
+	s.change(deletes(names(0, 30))...)
 	s.change(names(0, 30)...)
 	r := &s.registry.guard
 	if len(r.recent.byKey) != 0 || r.recent.asked.names != 0 || len(r.recent.asked.zones) != 0 || len(r.held.tally.zones) != 0 || s.run(t, "faults") != "" {
 		t.Errorf("left over: %+v, faults %s", r.recent, s.run(t, "faults"))
+	}
+	*now = now.Add(guardWindow + 1)
+	s.change(deletes(names(0, 1))...)
+	if len(r.recent.order) != 1 || len(r.recent.byKey) != 1 {
+		t.Errorf("a minute later: %+v", r.recent)
 	}
 }
 
@@ -442,6 +456,37 @@ func TestGuardMembers(t *testing.T) {
 	s.change("put control/accept-delete 2")
 	if got := s.ask("www.example.com", "A"); got != "refused\n" {
 		t.Errorf("accepted, and still %s", got)
+	}
+}
+
+// Of most members that have lingered for long enough all are held back, and asked for once.
+func TestGuardLapse(t *testing.T) {
+	now := time.Now()
+	s := newScene().at(&now)
+	s.change(`put check/http {"http":{}}`, `put pool/p/policy {"check":"http"}`)
+	u := Update{Revision: 2}
+	for i := range 30 {
+		u.Entries = append(u.Entries, Entry{Key: fmt.Sprintf("pool/p/member/m%d", i), Value: fmt.Appendf(nil, "192.0.2.%d", i+1), Revision: 2, Lease: 7})
+	}
+	s.registry.Apply(u)
+	u.Revision = 3
+	for i := range u.Entries {
+		s.runState(fmt.Sprintf("http 192.0.2.%d:80 up", i+1))
+		u.Entries[i] = Entry{Key: u.Entries[i].Key, Deleted: true, Expired: true, Lease: 7, Revision: 3}
+	}
+	s.served = s.registry.Apply(u)
+	if s.registry.Held() != nil || len(s.registry.unregistered) != 30 {
+		t.Fatalf("held back %+v, %d unregistered", s.registry.Held(), len(s.registry.unregistered))
+	}
+	now = now.Add(10 * time.Minute)
+	s.lapse()
+	if h := s.registry.Held(); h == nil || h.Members != 30 || h.Accept != 3 || len(s.registry.Lapsed()) != 0 || s.registry.memberKeys != 30 {
+		t.Errorf("held back %+v, %d lapse once more, %d members", h, len(s.registry.Lapsed()), s.registry.memberKeys)
+	}
+	s.revision = 3
+	s.change("put control/accept-delete 3")
+	if s.registry.memberKeys != 0 || len(s.registry.unregistered) != 0 || s.registry.Held() != nil {
+		t.Errorf("accepted, and %d members", s.registry.memberKeys)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 type held struct {
 	byKey   map[string]Entry
 	tally   tally
-	accept  int64     // the newest of them, or of some that were there with them
+	accept  int64     // the newest revision of them, or of those that were there before
 	since   time.Time // when there were none
 	changed bool      // since settleGuard
 	report  *Held     // nil: there are none
@@ -25,7 +25,7 @@ func (h *held) has(key string) bool {
 func (h *held) add(e Entry, now time.Time, all int) {
 	h.remove(e.Key)
 	if len(h.byKey) == 0 {
-		h.since, h.accept = now, 0
+		h.since = now
 	}
 	h.byKey[e.Key], h.changed = e, true
 	h.accept = max(h.accept, e.Revision)

@@ -14,9 +14,6 @@ func (b *batch) lingers(e Entry, now time.Time) bool {
 	if !e.Expired {
 		return false
 	}
-	if _, already := b.unregistered[e.Key]; already {
-		return true
-	}
 	p, name := b.memberOf(e.Key)
 	if p == nil || !p.keeps(name, 0) {
 		return false
@@ -41,7 +38,7 @@ func (r *Registry) memberOf(key string) (*pool, string) {
 // keeps says whether a member that has been without a lease for some time may stay.
 func (p *pool) keeps(member string, since time.Duration) bool {
 	m := p.members[member]
-	return m != nil && !m.value.Leaving && since < p.linger() && p.isUp(member)
+	return m != nil && since < p.linger() && p.isUp(member)
 }
 
 func (p *pool) linger() time.Duration {
@@ -51,7 +48,8 @@ func (p *pool) linger() time.Duration {
 	return p.policy.value.LingerFor()
 }
 
-// isUp says whether a check says of any of the member's addresses that it is up.
+// isUp says whether a check says of any of the member's addresses that it is up. Nobody looks at one that
+// leaves.
 func (p *pool) isUp(member string) bool {
 	if p.policy == nil || p.policy.value.Check == "" || p.compiled == nil {
 		return false

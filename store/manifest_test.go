@@ -178,12 +178,15 @@ func TestPlanPrune(t *testing.T) {
 // TestPlanPruneMost: what the plan comes to is said without regard to whether a server would ask first.
 func TestPlanPruneMost(t *testing.T) {
 	s, _ := guarded(40)
-	now := Update{Revision: s.revision}
+	now := Update{Revision: s.revision, Cluster: 7}
 	for _, e := range s.keys {
 		now.Entries = append(now.Entries, e)
 	}
 	changes, problems := Plan(nil, "zone/", now)
 	if len(changes) != 41 || len(problems) != 0 {
 		t.Errorf("%d changes, problems: %s", len(changes), problemText(problems))
+	}
+	if problems = Lint(manifest(t, `{"site/fra": "x"}`), now); len(problems) != 1 {
+		t.Errorf("problems: %s", problemText(problems))
 	}
 }

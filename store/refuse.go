@@ -135,10 +135,7 @@ func (r *Registry) believe() {
 		return
 	}
 	r.log.Warn("registry obeyed again", "after", r.now().Sub(r.refused.since).Round(time.Second))
-	r.refused = nil
-	if f := r.faults.byKey[acceptKey]; f != nil && f.standing() {
-		r.faults.clear(acceptKey)
-	}
+	r.refused = nil // and so is its fault, as soon as the registry is taken
 }
 
 // forget has the next update be taken for what it is, since its revisions are not those of the
@@ -167,11 +164,11 @@ func (r *Registry) forget() {
 func (r *Registry) losesTooMuch(u Update) bool {
 	var gone tally
 	for _, e := range r.missing(u, false) {
-		if r.counts(e.Key) {
+		if r.counts(e.Key, nil) {
 			gone.add(e.Key, r.standsFor(e.Key))
 		}
 	}
-	names, members := r.there()
+	names, members := r.there(nil)
 	return tooMuch(gone.names, names) || tooMuch(gone.members, members)
 }
 

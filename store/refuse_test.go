@@ -286,11 +286,12 @@ func TestAccepted(t *testing.T) {
 	s.cluster, s.revision = 1, 100
 	s.change(`put zone/example.com/soa {"ns":["ns1"]}`, `put zone/example.com/name/a/steer {"pool":"p"}`, "put zone/example.com/name/b/A x",
 		`put zone/gone.example/soa {"ns":["ns1"]}`, `put check/http {"http":{}}`, `put pool/p/policy {"policy":"multivalue","check":"http"}`,
-		"put pool/p/member/m 192.0.2.1", "put pool/p/member/n 192.0.2.2", "put site/fra {}", "put pool/old/member/m 192.0.2.9")
+		"put pool/p/member/m 192.0.2.1", "put pool/p/member/n 192.0.2.2", "put site/fra {}", "put pool/old/member/m 192.0.2.9", `put pool/old/policy {"check":"http"}`)
 	s.runState("http 192.0.2.1:80 up")
 	s.runState("http 192.0.2.2:80 down")
 	s.registry.unregistered["pool/p/member/n"] = time.Now()
 	s.registry.targets.changed = false
+	s.registry.drift = 3
 	s.moved(2, 101, map[string]string{
 		"zone/example.com/soa": `{"ns":["ns1"]}`, "zone/example.com/name/a/steer": `{"pool":"p"}`, "check/http": `{"http":{}}`,
 		"pool/new/member/m": "192.0.2.9", "pool/p/policy": `{"policy":"multivalue","check":"http"}`, "pool/p/member/m": "192.0.2.1", "pool/p/member/n": "192.0.2.2",
@@ -310,7 +311,8 @@ func TestAccepted(t *testing.T) {
 		t.Errorf("faults: %s", got)
 	}
 	r := s.registry
-	if !r.targets.changed || len(r.sites) != 0 || len(r.pools) != 2 || len(r.unregistered) != 0 || r.newest != 9 || r.cluster != 2 || r.guard.accept != 8 {
+	if !r.targets.changed || len(r.sites) != 0 || len(r.pools) != 2 || len(r.unregistered) != 0 || r.newest != 9 || r.cluster != 2 || r.guard.accept != 8 ||
+		r.drift != 3 || len(r.targets.byID) != 2 || len(r.targets.byPool) != 1 {
 		t.Errorf("registry: %+v", r)
 	}
 	serial := func(zone string) string { return strings.Fields(s.ask(zone, "SOA") + " - - - - - - - -")[7] }
@@ -326,8 +328,15 @@ func TestAccepted(t *testing.T) {
 	if got := serial("example.com"); got != "201" {
 		t.Errorf("serial %s, expected 201", got)
 	}
-	if s.registry.drift != 0 {
-		t.Errorf("drift: %d", s.registry.drift)
+	// And another once more.
+	s.change("del zone/gone.example/soa")
+	s.moved(3, 1, other)
+	s.readAll()
+	s.change("put control/accept-delete 1")
+	s.readAll()
+	s.change(`put zone/gone.example/soa {"ns":["ns1"]}`)
+	if got := serial("gone.example") + " " + serial("example.com"); got != "101 201" {
+		t.Errorf("serials %s, expected 101 and 201 as before", got)
 	}
 }
 

@@ -1,6 +1,9 @@
 package store
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -177,6 +180,9 @@ func TestLinger(t *testing.T) {
 			if fault != tt.fault {
 				t.Errorf("fault: %s\nexpected %s", fault, tt.fault)
 			}
+			if s.registry.drift != 0 {
+				t.Errorf("drift: %d", s.registry.drift)
+			}
 			if n := len(s.registry.unregistered); (n == 1) != (tt.fault != "") {
 				t.Errorf("%d unregistered", n)
 			}
@@ -277,6 +283,41 @@ func TestComparedWithAnother(t *testing.T) {
 	if got := s.ask("a.example.com", "A"); !strings.HasPrefix(got, "found") {
 		t.Errorf("got %s", got)
 	}
+	// Nor does a fault stay that etcd knows nothing of.
+	s.registry.Apply(Update{Revision: 2, Entries: []Entry{{Key: "zone/example.com/name/a/A", Value: []byte("x"), Revision: 2}}})
+	u.Revision = 2
+	u.compare(s.registry.snapshot)
+	s.served = s.registry.Apply(u)
+	if got := s.run(t, "faults"); got != "" {
+		t.Errorf("faults: %s", got)
+	}
+}
+
+// TestReadWithout: a key that a full read does not list is gone, whatever it held.
+func TestReadWithout(t *testing.T) {
+	puts := []string{`put zone/example.com/soa {"ns":["ns1"]}`, "put zone/example.com/name/a/A 192.0.2.1", `put zone/example.com/name/b/steer {"pool":"p"}`,
+		`put pool/p/policy {"policy":"multivalue"}`, "put pool/p/member/m 192.0.2.1", "put pool/q/policy {}", "put pool/r/policy x", "put site/fra {}", `put check/http {"http":{}}`,
+		"put control/accept-delete 1", "put zone/example.com/name/c/A x", "put foo x"}
+	for _, p := range puts {
+		key := strings.Fields(p)[1]
+		told, read := newScene(), newScene()
+		for _, s := range []*scene{told, read} {
+			s.change("put site/other {}")
+			s.change(puts...)
+		}
+		told.change("del " + key)
+		delete(read.keys, key)
+		read.revision++
+		read.readAll()
+		state := func(s *scene) string {
+			r := s.registry
+			return fmt.Sprint(s.run(t, "faults"), s.ask("a.example.com", "A"), s.ask("b.example.com", "A"), s.ask("c.example.com", "A"),
+				slices.Sorted(maps.Keys(r.pools)), len(r.sites), len(r.checks), r.guard.accept, r.guard.revision, r.nameKeys, r.memberKeys)
+		}
+		if d := diff(state(told), state(read)); d != "the same" || read.registry.drift != 0 {
+			t.Errorf("%s, deleted (want) and gone in a read (got): %s, drift %d", key, d, read.registry.drift)
+		}
+	}
 }
 
 // TestRecallHeld: to look for a former value does not undo that a delete is held back.
@@ -288,6 +329,70 @@ func TestRecallHeld(t *testing.T) {
 	now := Entry{Key: old.Key, Value: []byte("x"), Revision: 2}
 	if s.registry.Recall([]Former{{Now: now, Before: old}}) != nil || s.registry.Held().Names != 41 {
 		t.Errorf("held back %+v", s.registry.Held())
+	}
+}
+
+// TestRecallNot: what a key said before is of no use where it has changed meanwhile, is served already, or
+// would push out what is.
+func TestRecallNot(t *testing.T) {
+	const key = "zone/example.com/name/a/A"
+	for _, tt := range []struct {
+		name    string
+		changes []string
+		now     int64
+	}{
+		{"it is wrong in another way", []string{"put " + key + " x", "put " + key + " y"}, 3},
+		{"it is right", []string{"put " + key + " x", "put " + key + " 192.0.2.2"}, 3},
+		{"it is gone", []string{"put " + key + " x", "del " + key}, 3},
+		{"a later one is served", []string{"put " + key + " 192.0.2.2", "put " + key + " x"}, 4},
+		{"another has its place", []string{"put zone/example.com/name/a/CNAME b", "put " + key + " x"}, 4},
+	} {
+		s := newScene()
+		s.change(`put zone/example.com/soa {"ns":["ns1"]}`)
+		s.revision++ // of the former value
+		for _, c := range tt.changes {
+			s.change(c)
+		}
+		answer, faults := s.ask("a.example.com", "A"), s.run(t, "faults")
+		k := Former{Now: Entry{Key: key, Value: []byte("x"), Revision: tt.now}, Before: Entry{Key: key, Value: []byte("192.0.2.1"), Revision: 2}}
+		if served := s.registry.Recall([]Former{k}); served != nil {
+			s.served = served
+			t.Errorf("%s: recalled\nanswer was %sand is  %sfaults were %sand are %s", tt.name, answer, s.ask("a.example.com", "A"), faults, s.run(t, "faults"))
+		}
+	}
+}
+
+// TestRestoreDeleted: what was deleted and goes on, since it is referred to, is not held back for it.
+func TestRestoreDeleted(t *testing.T) {
+	s := newScene()
+	puts := []string{`put pool/p/policy {"policy":"multivalue"}`}
+	for i := range 30 {
+		puts = append(puts, fmt.Sprintf("put pool/p/member/m%d 192.0.2.%d", i, i+1))
+	}
+	s.change(append(puts, `put zone/example.com/soa {"ns":["ns1"]}`, `put zone/example.com/name/a/steer {"pool":"p"}`)...)
+	s.change(deletes(puts)...)
+	s.change("put control/accept-delete 2")
+	before := s.ask("a.example.com", "A")
+	s.restored()
+	if got := s.ask("a.example.com", "A"); got != before || strings.Count(got, "\n") != 9 || s.registry.Held() != nil || s.registry.memberKeys != 0 {
+		t.Errorf("was %sand is %s, held back %+v, %d members", before, got, s.registry.Held(), s.registry.memberKeys)
+	}
+}
+
+// TestRestoreHealth: what an image knows of an address holds for the one that is checked when it is read, not
+// for one that comes again later.
+func TestRestoreHealth(t *testing.T) {
+	s := newScene()
+	s.change(`put check/http {"http":{}}`, `put pool/p/policy {"check":"http"}`, "put pool/p/member/m 192.0.2.1")
+	s.runState("http 192.0.2.1:80 up")
+	s.restored()
+	if n := s.registry.targets.unknown(); n != 0 {
+		t.Errorf("%d unknown", n)
+	}
+	s.change("del pool/p/member/m")
+	s.change("put pool/p/member/m 192.0.2.1")
+	if n := s.registry.targets.unknown(); n != 1 {
+		t.Errorf("%d unknown of one that has come again", n)
 	}
 }
 

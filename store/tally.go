@@ -18,7 +18,7 @@ type zoneTally struct {
 
 func (z *zoneTally) weight() int {
 	if z.soa {
-		return max(z.all, z.names)
+		return max(z.all, z.names) // some may have come since
 	}
 	return z.names
 }

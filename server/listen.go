@@ -27,7 +27,7 @@ func (s *Server) Listen() error {
 // Close lets go of what Listen has bound, where Serve is not to be called.
 func (s *Server) Close() {
 	for _, u := range s.udp {
-		u.conn.Close()
+		u.close()
 	}
 	for _, l := range s.tcp.listeners {
 		l.Close()
@@ -49,10 +49,10 @@ func (s *Server) listen(addr string) error {
 		bound := addrPort(l.Addr())
 		conns, err := listenUDP(host, bound, s.cfg.Workers)
 		if err == nil {
+			err = s.addUDP(conns)
+		}
+		if err == nil {
 			s.tcp.listeners = append(s.tcp.listeners, l)
-			for _, c := range conns {
-				s.udp = append(s.udp, &udpSocket{c, s.cfg.Log, newWorker(s.view, s.self, new(counters), false)})
-			}
 			return nil
 		}
 		l.Close()
@@ -60,6 +60,29 @@ func (s *Server) listen(addr string) error {
 			return listenError("UDP", addr, strconv.Itoa(int(bound.Port())), err)
 		}
 	}
+}
+
+// addUDP makes workers for conns, all or none, and has taken those over in any case.
+func (s *Server) addUDP(conns []*net.UDPConn) (err error) {
+	var sockets []*udpSocket
+	for _, c := range conns {
+		if err != nil {
+			c.Close()
+			continue
+		}
+		var u *udpSocket
+		if u, err = newUDPSocket(c, s.cfg.Log, newWorker(s.view, s.self, new(counters), false)); err == nil {
+			sockets = append(sockets, u)
+		}
+	}
+	if err != nil {
+		for _, u := range sockets {
+			u.close()
+		}
+		return err
+	}
+	s.udp = append(s.udp, sockets...)
+	return nil
 }
 
 // network is "tcp" or "udp" with the family that host stands for: without one, package net takes

@@ -47,15 +47,15 @@ func newBatch() *batch {
 	return b
 }
 
-// receive takes what has come, without waiting, and returns how many datagrams. It fails with
-// unix.EAGAIN where none has.
-func (b *batch) receive(fd uintptr) (int, error) {
+// receive waits for a datagram as long as the socket says (SO_RCVTIMEO), takes what has come, and
+// returns how many that are. It fails with unix.EAGAIN where none has.
+func (b *batch) receive(fd int) (int, error) {
 	for i := range b.in[:b.received] { // what the kernel and replies have changed
 		b.in[i].Hdr.Namelen = unix.SizeofSockaddrInet6
 		b.in[i].Hdr.SetControllen(controlSize)
 		b.datagrams[i].iov.SetLen(datagramSize)
 	}
-	n, errno := mmsg(unix.SYS_RECVMMSG, fd, b.in[:])
+	n, errno := mmsg(unix.SYS_RECVMMSG, fd, b.in[:], unix.MSG_WAITFORONE)
 	b.received, b.queued, b.sent = n, 0, 0
 	if errno != 0 {
 		return 0, errno
@@ -88,9 +88,9 @@ func (b *batch) reply(i, size int) {
 // send sends what is queued, without waiting. A reply that cannot be sent is passed over; it
 // returns how many were. Where the socket has no room it fails with unix.EAGAIN, and what has not
 // been sent stays queued.
-func (b *batch) send(fd uintptr) (failed int, err error) {
+func (b *batch) send(fd int) (failed int, err error) {
 	for b.sent < b.queued {
-		switch n, errno := mmsg(unix.SYS_SENDMMSG, fd, b.out[b.sent:b.queued]); errno {
+		switch n, errno := mmsg(unix.SYS_SENDMMSG, fd, b.out[b.sent:b.queued], unix.MSG_DONTWAIT); errno {
 		case 0:
 			b.sent += n
 		case unix.EINTR:
@@ -107,11 +107,13 @@ func (b *batch) send(fd uintptr) (failed int, err error) {
 // mmsg makes the system call trap, recvmmsg(2) or sendmmsg(2), for messages and returns for how
 // many it was done.
 //
-// It never waits. That is why it may be Raw, which leaves the scheduler in the belief that Go code
-// runs: the collector waits for a batch at most. Told of each call, the scheduler takes the
-// processor away in the middle of a batch, which by measure costs a third of the speed.
-func mmsg(trap, fd uintptr, messages []unix.Mmsghdr) (n int, errno syscall.Errno) {
-	r, _, errno := unix.RawSyscall6(trap, fd, uintptr(unsafe.Pointer(unsafe.SliceData(messages))), uintptr(len(messages)), unix.MSG_DONTWAIT, 0, 0)
+// It is Raw, which leaves the scheduler in the belief that Go code runs: told of each call, it takes
+// the processor away in the middle of a batch, which by measure costs a third of the speed. So
+// GOMAXPROCS has to be more than there are sockets. Where the scheduler does want the goroutine to
+// stop (the collector is to begin, other goroutines wait), it sends the thread a signal: a receive
+// that waits ends with unix.EINTR, since one with a timeout is not restarted (signal(7)).
+func mmsg(trap uintptr, fd int, messages []unix.Mmsghdr, flags uintptr) (n int, errno syscall.Errno) {
+	r, _, errno := unix.RawSyscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(messages))), uintptr(len(messages)), flags, 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}

@@ -72,6 +72,9 @@ func (s *Server) Addrs() []netip.AddrPort {
 
 // Serve answers until ctx is done; then TCP queries that have been read are still answered. It
 // returns an error only where a socket fails for good.
+//
+// GOMAXPROCS should be more than there are UDP sockets: one that is busy keeps a processor of the
+// scheduler to itself.
 func (s *Server) Serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, u := range s.udp {

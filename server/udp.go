@@ -1,57 +1,98 @@
 package server
 
 import (
-	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // udpSocket is one socket with its worker. Of several on one address each has its own clients.
+//
+// It waits for datagrams in the kernel, as a program without a runtime would. The poller of Go's
+// runtime must not know of the socket: it would be woken by every datagram that comes, to find out
+// that nobody waits for it there. By measure that took as much time as all of the answers.
 type udpSocket struct {
-	conn   *net.UDPConn
+	fd     int // closed by serve
 	log    *slog.Logger
 	worker *worker
+
+	stopped atomic.Bool
+	wake    *os.File // an eventfd(2): readable once stopped, for what waits
 }
+
+func newUDPSocket(conn *net.UDPConn, log *slog.Logger, w *worker) (*udpSocket, error) {
+	fd, err := detach(conn)
+	if err != nil {
+		return nil, err
+	}
+	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("eventfd: %w", err)
+	}
+	return &udpSocket{fd: fd, log: log, worker: w, wake: os.NewFile(uintptr(event), "eventfd")}, nil
+}
+
+// detach takes a socket from the runtime's poller. A receive waits for lull at most.
+func detach(conn *net.UDPConn) (fd int, err error) {
+	defer conn.Close()
+	raw, err := conn.SyscallConn()
+	if err == nil {
+		err = control(raw, func(old int) error {
+			fd, err = unix.FcntlInt(uintptr(old), unix.F_DUPFD_CLOEXEC, 0)
+			return err
+		})
+	}
+	if err != nil {
+		return 0, err
+	}
+	wait := unix.NsecToTimeval(lull.Nanoseconds())
+	if err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait); err == nil {
+		err = unix.SetNonblock(fd, false)
+	}
+	if err != nil {
+		unix.Close(fd)
+	}
+	return fd, err
+}
+
+func (u *udpSocket) close() {
+	unix.Close(u.fd)
+	u.wake.Close()
+}
+
+// lull is how long a socket is waited on without the scheduler's knowledge. Then it is a matter for
+// poll(2), which the scheduler is told of: no goroutine has to go without its processor for long.
+const lull = 2 * time.Millisecond
 
 // serve receives, answers and sends, batch by batch, until stop.
 func (u *udpSocket) serve() error {
-	defer u.conn.Close()
-	conn, err := u.conn.SyscallConn()
-	if err != nil {
-		return err
-	}
+	defer u.close()
 	var (
-		b        = newBatch()
-		pace     = backoff{log: u.log, what: "receive over UDP"}
-		n        int
-		received error
+		b     = newBatch()
+		pace  = backoff{log: u.log, what: "receive over UDP"}
+		count = u.worker.count
 	)
-	// Where these say false, the runtime waits until the socket can do what it could not.
-	receive := func(fd uintptr) bool {
-		n, received = b.receive(fd)
-		return received != unix.EAGAIN
-	}
-	send := func(fd uintptr) bool {
-		failed, err := b.send(fd)
-		u.worker.count.sendErrors.Add(uint64(failed))
-		return err == nil
-	}
-	for {
-		switch err := conn.Read(receive); {
-		case errors.Is(err, os.ErrDeadlineExceeded): // stop
-			return nil
-		case err != nil:
-			return err
-		case received == unix.EINTR:
+	for !u.stopped.Load() {
+		n, err := b.receive(u.fd)
+		switch err {
+		case nil:
+		case unix.EAGAIN: // a lull
+			u.wait()
 			continue
-		case received != nil:
-			u.worker.count.receiveErrors.Add(1)
-			pace.failed(received)
+		case unix.EINTR: // the runtime wants the thread to look up: for the collector, most often
+			runtime.Gosched()
+			continue
+		default:
+			count.receiveErrors.Add(1)
+			pace.failed(err)
 			continue
 		}
 		pace.worked()
@@ -61,19 +102,42 @@ func (u *udpSocket) serve() error {
 				b.reply(i, size)
 			}
 		}
-		if b.queued == 0 {
-			continue
+		for b.queued > 0 {
+			failed, err := b.send(u.fd)
+			count.sendErrors.Add(uint64(failed))
+			if err == nil {
+				break
+			}
+			if !u.hasRoom() {
+				count.sendErrors.Add(uint64(b.queued - b.sent))
+				break
+			}
 		}
-		if err := conn.Write(send); err != nil { // stop, and no room came free
-			u.worker.count.sendErrors.Add(uint64(b.queued - b.sent))
+	}
+	return nil
+}
+
+// wait waits for a datagram, or stop.
+func (u *udpSocket) wait() {
+	fds := [...]unix.PollFd{{Fd: int32(u.fd), Events: unix.POLLIN}, {Fd: int32(u.wake.Fd()), Events: unix.POLLIN}}
+	unix.Poll(fds[:], -1) // why it ends, receive will see
+}
+
+// hasRoom waits until the socket can send, but not longer than anybody waits for the replies.
+func (u *udpSocket) hasRoom() bool {
+	fds := [...]unix.PollFd{{Fd: int32(u.fd), Events: unix.POLLOUT}}
+	for {
+		n, err := unix.Poll(fds[:], int(grace.Milliseconds()))
+		if err != unix.EINTR {
+			return n > 0
 		}
 	}
 }
 
 // stop lets what was received be answered.
 func (u *udpSocket) stop() {
-	u.conn.SetReadDeadline(time.Unix(1, 0))
-	u.conn.SetWriteDeadline(time.Now().Add(grace))
+	u.stopped.Store(true)
+	u.wake.Write([]byte{1, 0, 0, 0, 0, 0, 0, 0}) // in the machine's order: any number but 0
 }
 
 // source makes, of the control message that came with a query, the one that makes its reply leave

@@ -76,7 +76,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, up func(context.Co
 	if err := dns.Listen(); err != nil {
 		return fmt.Errorf("dns.listen: %w", err)
 	}
-	// A worker under a flood keeps its thread busy: the applier and the checks have one of their own.
+	// A busy socket keeps a processor of the scheduler: the applier and the checks have one of their own.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), cfg.DNS.Workers*len(cfg.DNS.Listen)+1))
 	group, ctx := errgroup.WithContext(ctx)
 	// From here on queries are answered: with REFUSED, until the registry is read.

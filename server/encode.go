@@ -29,12 +29,12 @@ func (w *worker) encode(buf []byte, r *response) int {
 	if !fits { // RFC 2181 §9: the client drops what came with TC, so nothing comes
 		at, counts = in.end, [3]uint16{}
 		flags |= flagTC
-		w.count.truncated.Add(1)
+		w.tally.Truncated++
 	}
 	if in.edns {
-		w.count.edns.Add(1)
+		w.tally.EDNS++
 		if in.subnetSize > 0 {
-			w.count.subnet.Add(1)
+			w.tally.Subnet++
 		}
 		at = w.opt(buf, at, limit, r)
 		counts[zones.AdditionalSection]++
@@ -54,7 +54,7 @@ func (w *worker) encode(buf []byte, r *response) int {
 	binary.BigEndian.PutUint16(buf[countAN:], counts[zones.AnswerSection])
 	binary.BigEndian.PutUint16(buf[countNS:], counts[zones.AuthoritySection])
 	binary.BigEndian.PutUint16(buf[countAR:], counts[zones.AdditionalSection])
-	w.count.results[r.result].Add(1)
+	w.tally.Results[r.result]++
 	return at
 }
 
@@ -97,6 +97,7 @@ func (w *worker) rrset(buf []byte, at, room int, s *zones.RRset) (end int, n uin
 	if s.Owner == nil {
 		first = w.names[s.Hop] + int(s.Offset)
 	}
+	header := uint64(s.Type)<<48 | uint64(w.in.class)<<32 | uint64(s.TTL)
 	for data := s.Data; len(data) > 0; n++ {
 		if first != at && first <= maxPointer {
 			if at+2 > room {
@@ -115,18 +116,17 @@ func (w *worker) rrset(buf []byte, at, room int, s *zones.RRset) (end int, n uin
 			at += copy(buf[at:], name)
 		}
 		size := 2 + int(binary.BigEndian.Uint16(data))
-		if at+8+size > room {
+		end := at + 8 + size
+		if end > room {
 			return 0, 0
 		}
-		binary.BigEndian.PutUint16(buf[at:], s.Type)
-		binary.BigEndian.PutUint16(buf[at+2:], w.in.class)
-		binary.BigEndian.PutUint32(buf[at+4:], s.TTL)
-		copy(buf[at+8:], data[:size])
+		rr := buf[at:end]
+		binary.BigEndian.PutUint64(rr, header)
+		copy(rr[8:], data[:size])
 		if s.Type == dns.TypeCNAME && s.Section == zones.AnswerSection {
 			w.names = append(w.names, at+10)
 		}
-		at += 8 + size
-		data = data[size:]
+		at, data = end, data[size:]
 	}
 	return at, n
 }

@@ -24,6 +24,7 @@ func TestPanic(t *testing.T) {
 			t.Errorf("a reply of %d bytes", size)
 		}
 	}
+	w.settle()
 	if n := w.count.panics.Load(); n != 3 {
 		t.Errorf("counted %d, expected 3", n)
 	}

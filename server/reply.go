@@ -19,8 +19,9 @@ type worker struct {
 	view   *atomic.Pointer[zones.Snapshot]
 	self   *identity
 	random *rand.ChaCha8
-	count  *counters
-	idle   uint16 // how long the client may keep the connection idle, in units of 100 ms (RFC 7828 §3.1)
+	count  *counters // what settle has moved there
+	tally  Traffic   // since then
+	idle   uint16    // how long the client may keep the connection idle, in units of 100 ms (RFC 7828 §3.1)
 
 	in     message
 	query  zones.Query
@@ -43,7 +44,7 @@ func newWorker(view *atomic.Pointer[zones.Snapshot], self *identity, count *coun
 func (w *worker) replyOrDrop(log *slog.Logger, buf []byte, n int, client netip.Addr) (size int) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			w.count.panics.Add(1)
+			w.tally.Panics++
 			if time.Since(w.blamed) > time.Minute { // whoever has found such a message may send it again and again
 				w.blamed = time.Now()
 				log.Error("a query was dropped: please report this", "panic", fault,
@@ -54,6 +55,9 @@ func (w *worker) replyOrDrop(log *slog.Logger, buf []byte, n int, client netip.A
 	}()
 	return w.reply(buf, n, client)
 }
+
+// settle makes what was counted seen. It is called before replies leave.
+func (w *worker) settle() { w.count.add(&w.tally) }
 
 // response is what is to be said in reply to a message.
 type response struct {
@@ -75,7 +79,7 @@ var (
 // from message to reply on every transport; nothing on it locks, logs, formats or allocates.
 func (w *worker) reply(buf []byte, n int, client netip.Addr) int {
 	if n < headerSize || buf[2]&flagQR != 0 { // two servers answering each other's replies would never end
-		w.count.dropped.Add(1)
+		w.tally.Dropped++
 		return 0
 	}
 	var r response

@@ -376,6 +376,7 @@ func TestStatsOfReplies(t *testing.T) {
 		ask(w, test.msg)
 		want[strings.Fields(test.want)[0]]++
 	}
+	w.settle()
 	var got Traffic
 	w.count.addTo(&got)
 	sums := map[string]uint64{"silence": got.Dropped}

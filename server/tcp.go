@@ -157,6 +157,7 @@ func (t *streams) message(s *stream) bool {
 	t.asked(s, now)
 	ses.worker.idle = t.idle()
 	size := ses.worker.replyOrDrop(t.cfg.Log, ses.buf[2:], n, s.client)
+	ses.worker.settle()
 	if size == 0 {
 		return false
 	}

@@ -76,9 +76,9 @@ const lull = 2 * time.Millisecond
 func (u *udpSocket) serve() error {
 	defer u.close()
 	var (
-		b     = newBatch()
-		pace  = backoff{log: u.log, what: "receive over UDP"}
-		count = u.worker.count
+		b    = newBatch()
+		pace = backoff{log: u.log, what: "receive over UDP"}
+		w    = u.worker
 	)
 	for !u.stopped.Load() {
 		n, err := b.receive(u.fd)
@@ -91,30 +91,36 @@ func (u *udpSocket) serve() error {
 			runtime.Gosched()
 			continue
 		default:
-			count.receiveErrors.Add(1)
+			w.count.receiveErrors.Add(1)
 			pace.failed(err)
 			continue
 		}
 		pace.worked()
 		for i := range n {
 			buf, size, client := b.query(i)
-			if size := u.worker.replyOrDrop(u.log, buf, size, client); size != 0 {
+			if size := w.replyOrDrop(u.log, buf, size, client); size != 0 {
 				b.reply(i, size)
 			}
 		}
-		for b.queued > 0 {
-			failed, err := b.send(u.fd)
-			count.sendErrors.Add(uint64(failed))
-			if err == nil {
-				break
-			}
-			if !u.hasRoom() {
-				count.sendErrors.Add(uint64(b.queued - b.sent))
-				break
-			}
-		}
+		w.settle()
+		u.send(b)
 	}
 	return nil
+}
+
+// send sends what b holds.
+func (u *udpSocket) send(b *batch) {
+	for b.queued > 0 {
+		failed, err := b.send(u.fd)
+		u.worker.count.sendErrors.Add(uint64(failed))
+		if err == nil {
+			return
+		}
+		if !u.hasRoom() {
+			u.worker.count.sendErrors.Add(uint64(b.queued - b.sent))
+			return
+		}
+	}
 }
 
 // wait waits for a datagram, or stop.

@@ -14,9 +14,9 @@ const maxAdditional = 16
 
 // additional adds the addresses of the hosts that an answer names, as far as its zone has them
 // (RFC 1034 §4.3.2 step 6), so that the client need not ask again.
-func (l *lookup) additional(p Part) {
+func (l *lookup) additional(p stored) {
 	var before int // bytes of RDATA before the host's name
-	switch p.Type {
+	switch p.typ() {
 	case dns.TypeNS:
 	case dns.TypeMX, dns.TypeSVCB, dns.TypeHTTPS:
 		before = 2
@@ -26,7 +26,7 @@ func (l *lookup) additional(p Part) {
 		return
 	}
 	hosts := 0
-	for data := p.data; len(data) > 0 && hosts < maxAdditional; hosts++ {
+	for data := p.data(); len(data) > 0 && hosts < maxAdditional; hosts++ {
 		size := 2 + int(binary.BigEndian.Uint16(data))
 		l.host(data[2+before : size])
 		data = data[size:]
@@ -45,8 +45,8 @@ func (l *lookup) host(rdata []byte) {
 
 // glue adds the addresses of name servers as far as the zone has them, hidden by a cut or not. Those
 // below this cut nobody else can tell: they are required (RFC 9471 §3).
-func (l *lookup) glue(ns Part, cutName []byte) {
-	for data := ns.data; len(data) > 0; {
+func (l *lookup) glue(ns stored, cutName []byte) {
+	for data := ns.data(); len(data) > 0; {
 		size := 2 + int(binary.BigEndian.Uint16(data))
 		host := data[2:size]
 		data = data[size:]
@@ -77,21 +77,23 @@ func (l *lookup) addresses(r record, owner []byte, required bool) {
 		}
 	}
 	for _, typ := range [...]uint16{dns.TypeA, dns.TypeAAAA} {
-		p, ok := r.covering(typ)
-		set := RRset{Section: AdditionalSection, Owner: owner, Required: required, Type: typ, TTL: p.TTL}
+		p := r.covering(typ)
+		if p == nil {
+			continue
+		}
+		set := RRset{Section: AdditionalSection, Owner: owner, Required: required, Type: typ, TTL: p.ttl()}
 		switch {
-		case !ok:
-		case p.Kind == Static:
-			set.Count, set.Data = p.Count, p.data
+		case p.kind() == Static:
+			set.Count, set.Data = p.count(), p.data()
 			l.a.Sets = append(l.a.Sets, set)
-		case p.Kind == Steered && required:
+		case p.kind() == Steered && required:
 			l.steeredGlue(p, set)
 		}
 	}
 }
 
 // steeredGlue adds, as set, what the pool would answer for a name server, were it not below a cut.
-func (l *lookup) steeredGlue(p Part, set RRset) {
+func (l *lookup) steeredGlue(p stored, set RRset) {
 	host := &l.a.target
 	l.t.about(host, "is steered: its glue is what the pool chooses")
 	if d := l.choose(host, p, set.Type); d.Outcome == policy.Chosen {

@@ -48,34 +48,44 @@ func (n *Name) Read(b []byte) (size int, ok bool) {
 		if length == 0 {
 			break
 		}
-		if length > maxLabel || at+1+length >= len(b) || at+1+length >= maxName {
+		if length > maxLabel || at+1+length >= maxName {
 			return 0, false
 		}
 		n.start[labels] = uint8(at)
 		labels++
-		n.wire[at] = b[at]
-		for i := at + 1; i <= at+length; i++ {
-			n.wire[i] = lower[b[i]]
-		}
 		at += 1 + length
 	}
-	n.wire[at] = 0
 	n.start[labels] = uint8(at)
 	n.labels, n.size = uint8(labels), uint8(at+1)
+	fold(&n.wire, b[:at+1])
 	n.rehash()
 	return at + 1, true
 }
 
-// lower maps ASCII capitals to small letters and every other byte to itself.
-var lower = func() (t [256]byte) {
-	for i := range t {
-		t[i] = byte(i)
-		if 'A' <= i && i <= 'Z' {
-			t[i] += 'a' - 'A'
+// fold copies an uncompressed name, with small letters for ASCII capitals, to where eight bytes of
+// room are beyond it. A label's length is no letter: it is less than any.
+func fold(to *[maxName + 9]byte, name []byte) {
+	if end := (len(name) + 7) &^ 7; end <= cap(name) && end <= len(to) { // by eights, whatever follows the name
+		name = name[:end]
+		for i := 0; i+8 <= end; i += 8 {
+			binary.LittleEndian.PutUint64(to[i:], lower8(binary.LittleEndian.Uint64(name[i:])))
 		}
+		return
 	}
-	return t
-}()
+	for i, b := range name {
+		to[i] = byte(lower8(uint64(b)))
+	}
+}
+
+// lower8 makes capitals small in eight bytes at once.
+func lower8(b uint64) uint64 {
+	const each = 0x0101010101010101
+	low := b &^ (0x80 * each)
+	fromA := low + (0x80-'A')*each // the high bit of each byte says: not before 'A'
+	afterZ := low + (0x80-'Z'-1)*each
+	capital := (fromA &^ afterZ &^ b) & (0x80 * each)
+	return b + capital>>2 // 0x20 more
+}
 
 const rootHash = 0x243f6a8885a308d3
 

@@ -108,11 +108,11 @@ func (a *Answer) reset() {
 	a.made = a.made[:0]
 }
 
-// add adds a part whose owner is the name looked up, from byte offset on.
-func (l *lookup) add(section Section, offset uint8, p Part, ttl uint32) {
+// add adds an RRset whose owner is the name looked up, from byte offset on.
+func (l *lookup) add(section Section, offset uint8, p stored, ttl uint32) {
 	l.a.Sets = append(l.a.Sets, RRset{
 		Section: section, Hop: uint8(l.hop), Offset: offset,
-		Type: p.Type, Count: p.Count, TTL: ttl, Data: p.data,
+		Type: p.typ(), Count: p.count(), TTL: ttl, Data: p.data(),
 	})
 }
 

@@ -68,40 +68,65 @@ type Part struct {
 	data     []byte
 }
 
-// part reads the part at offset at and returns where the next one begins.
-func (r record) part(at int) (Part, int) {
-	h := r[at : at+partHeader]
-	end := at + partHeader + int(binary.LittleEndian.Uint32(h[18:]))
+// stored is a Part as a record holds it, header and data: a look-up reads of it what it needs.
+type stored []byte
+
+func (s stored) typ() uint16   { return binary.LittleEndian.Uint16(s) }
+func (s stored) kind() Kind    { return Kind(s[2]) }
+func (s stored) ttl() uint32   { return binary.LittleEndian.Uint32(s[4:]) }
+func (s stored) count() uint16 { return binary.LittleEndian.Uint16(s[16:]) }
+func (s stored) data() []byte  { return s[partHeader:] }
+
+func (s stored) part() Part {
 	return Part{
-		Type:     binary.LittleEndian.Uint16(h),
-		Kind:     Kind(h[2]),
-		TTL:      binary.LittleEndian.Uint32(h[4:]),
-		Revision: int64(binary.LittleEndian.Uint64(h[8:])),
-		Count:    binary.LittleEndian.Uint16(h[16:]),
-		data:     r[at+partHeader : end : end],
-	}, end
+		Type: s.typ(), Kind: s.kind(), TTL: s.ttl(), Revision: int64(binary.LittleEndian.Uint64(s[8:])),
+		Count: s.count(), data: s.data(),
+	}
 }
 
-// find returns the static RRset of a type.
-func (r record) find(typ uint16) (Part, bool) {
-	for i, at := 0, r.first(); i < r.parts(); i++ {
-		var p Part
-		if p, at = r.part(at); p.Type == typ && p.Kind == Static {
-			return p, true
-		}
+// covers says whether s answers for typ: its own type, or one of those it lists.
+func (s stored) covers(typ uint16) bool {
+	if s.kind() == Static {
+		return s.typ() == typ
 	}
-	return Part{}, false
+	list := s.data()
+	if s.kind() == Steered {
+		list = list[4:]
+	}
+	return listed(list, typ)
 }
 
-// covering returns the part that answers for a type.
-func (r record) covering(typ uint16) (Part, bool) {
-	for i, at := 0, r.first(); i < r.parts(); i++ {
-		var p Part
-		if p, at = r.part(at); p.Covers(typ) {
-			return p, true
-		}
+// stored returns the part at offset at. The next one begins where it ends.
+func (r record) stored(at int) stored {
+	end := at + partHeader + int(binary.LittleEndian.Uint32(r[at+18:]))
+	return stored(r[at:end:end])
+}
+
+// part is stored, read, and where the next one begins.
+func (r record) part(at int) (Part, int) {
+	s := r.stored(at)
+	return s.part(), at + len(s)
+}
+
+// find returns the static RRset of a type, nil if there is none.
+func (r record) find(typ uint16) stored {
+	if s := r.covering(typ); s != nil && s.kind() == Static {
+		return s
 	}
-	return Part{}, false
+	return nil
+}
+
+// covering returns the part that answers for a type, nil if there is none.
+func (r record) covering(typ uint16) stored {
+	at := r.first()
+	for range r.parts() {
+		s := r.stored(at)
+		if s.covers(typ) {
+			return s
+		}
+		at += len(s)
+	}
+	return nil
 }
 
 // Flags of a record.
@@ -146,7 +171,8 @@ func appendRecord(b []byte, n *Node) []byte {
 }
 
 // Pool of a Steered part.
-func (p Part) Pool() policy.ID { return policy.ID(binary.LittleEndian.Uint32(p.data)) }
+func (p Part) Pool() policy.ID   { return policy.ID(binary.LittleEndian.Uint32(p.data)) }
+func (s stored) pool() policy.ID { return policy.ID(binary.LittleEndian.Uint32(s.data())) }
 
 // typeList of a Steered or Broken part, as bytes.
 func (p Part) typeList() []byte {
@@ -161,9 +187,13 @@ func (p Part) Covers(typ uint16) bool {
 	if p.Kind == Static {
 		return p.Type == typ
 	}
-	list := p.typeList()
-	for i := 0; i < len(list); i += 2 {
-		if binary.LittleEndian.Uint16(list[i:]) == typ {
+	return listed(p.typeList(), typ)
+}
+
+// listed says whether typ is in a list of types.
+func listed(list []byte, typ uint16) bool {
+	for ; len(list) >= 2; list = list[2:] {
+		if binary.LittleEndian.Uint16(list) == typ {
 			return true
 		}
 	}
@@ -199,6 +229,7 @@ func StaticPart(typ uint16, ttl uint32, rdata [][]byte, revision int64) Part {
 }
 
 // firstRData of a Static part.
-func (p Part) firstRData() []byte {
-	return p.data[2 : 2+int(binary.BigEndian.Uint16(p.data))]
-}
+func (p Part) firstRData() []byte   { return firstRData(p.data) }
+func (s stored) firstRData() []byte { return firstRData(s.data()) }
+
+func firstRData(data []byte) []byte { return data[2 : 2+int(binary.BigEndian.Uint16(data))] }

@@ -122,44 +122,41 @@ func (l *lookup) match() position {
 // answer adds what the keys at r say of the type asked. A CNAME that has to be followed is
 // returned: the target in wire form.
 func (l *lookup) answer(r record) (target []byte) {
-	var cname Part
-	for i, at := 0, r.first(); i < r.parts(); i++ {
-		var p Part
-		p, at = r.part(at)
-		switch {
-		case p.Covers(l.q.Type):
-			l.t.part(r, p)
-			switch p.Kind {
-			case Static:
-				l.add(AnswerSection, 0, p, p.TTL)
-				l.additional(p)
-			case Steered:
-				l.steer(p)
-			case Broken:
-				l.a.fail()
-			}
-			return nil
-		case p.Type == dns.TypeCNAME:
-			cname = p
+	if p := r.covering(l.q.Type); p != nil {
+		l.t.part(r, p)
+		switch p.kind() {
+		case Static:
+			l.add(AnswerSection, 0, p, p.ttl())
+			l.additional(p)
+		case Steered:
+			l.steer(p)
+		case Broken:
+			l.a.fail()
 		}
+		return nil
 	}
+	if r.parts() == 0 {
+		l.negative(NoData)
+		return nil
+	}
+	cname := r.covering(dns.TypeCNAME)
 	switch {
-	case l.q.Type == dns.TypeANY && cname.Kind == Static && cname.Type == dns.TypeCNAME: // no HINFO beside it (RFC 8482 §4.2)
+	case l.q.Type == dns.TypeANY && cname != nil && cname.kind() == Static: // no HINFO beside it (RFC 8482 §4.2)
 		l.t.part(r, cname)
-		l.add(AnswerSection, 0, cname, cname.TTL)
-	case l.q.Type == dns.TypeANY && r.parts() > 0:
+		l.add(AnswerSection, 0, cname, cname.ttl())
+	case l.q.Type == dns.TypeANY:
 		any := minimalAny
 		any.Hop = uint8(l.hop)
 		l.a.Sets = append(l.a.Sets, any)
 		l.t.about(l.name, "exists; type ANY is answered by one HINFO (RFC 8482)")
-	case cname.Type != dns.TypeCNAME:
+	case cname == nil:
 		l.negative(NoData)
-	case cname.Kind == Broken:
+	case cname.kind() == Broken:
 		l.t.part(r, cname)
 		l.a.fail()
 	default:
 		l.t.part(r, cname)
-		l.add(AnswerSection, 0, cname, cname.TTL)
+		l.add(AnswerSection, 0, cname, cname.ttl())
 		return cname.firstRData()
 	}
 	return nil
@@ -182,14 +179,14 @@ func (l *lookup) follow(target []byte) bool {
 // redirect answers for a name below a DNAME: with the DNAME, and a CNAME made from it that is then
 // followed (RFC 6672 §3).
 func (l *lookup) redirect(at record) (target []byte) {
-	dname, ok := at.find(dns.TypeDNAME)
-	if !ok {
+	dname := at.find(dns.TypeDNAME)
+	if dname == nil {
 		l.a.fail()
 		return nil
 	}
 	labels := labelCount(at.name())
 	l.t.part(at, dname)
-	l.add(AnswerSection, l.name.offset(labels), dname, dname.TTL)
+	l.add(AnswerSection, l.name.offset(labels), dname, dname.ttl())
 	prefix, suffix := l.name.wire[:l.name.offset(labels)], dname.firstRData()
 	if len(prefix)+len(suffix) > maxName {
 		l.a.Outcome = NameTooLong
@@ -201,7 +198,7 @@ func (l *lookup) redirect(at record) (target []byte) {
 	l.a.made = append(append(l.a.made, prefix...), suffix...)
 	data := l.a.made[start:len(l.a.made):len(l.a.made)]
 	l.a.Sets = append(l.a.Sets, RRset{
-		Section: AnswerSection, Hop: uint8(l.hop), Type: dns.TypeCNAME, Count: 1, TTL: dname.TTL, Data: data,
+		Section: AnswerSection, Hop: uint8(l.hop), Type: dns.TypeCNAME, Count: 1, TTL: dname.ttl(), Data: data,
 	})
 	if l.q.Type == dns.TypeCNAME {
 		return nil // it is what was asked for
@@ -210,7 +207,7 @@ func (l *lookup) redirect(at record) (target []byte) {
 }
 
 // steer answers with what the pool chooses.
-func (l *lookup) steer(p Part) {
+func (l *lookup) steer(p stored) {
 	a := l.a
 	d := l.choose(l.name, p, l.q.Type)
 	a.Decision = d
@@ -235,8 +232,8 @@ func (l *lookup) steer(p Part) {
 
 // choose asks the pool of a steered name, of which p is the part, for addresses. The decision has no pool where none could
 // ever be given.
-func (l *lookup) choose(name *Name, p Part, typ uint16) policy.Decision {
-	pool := l.s.Pools[p.Pool()]
+func (l *lookup) choose(name *Name, p stored, typ uint16) policy.Decision {
+	pool := l.s.Pools[p.pool()]
 	client := l.q.Client
 	client.Family = policy.IPv4
 	if typ == dns.TypeAAAA {
@@ -251,30 +248,30 @@ func (l *lookup) choose(name *Name, p Part, typ uint16) policy.Decision {
 }
 
 // chosenTTL is that of the addresses chosen.
-func chosenTTL(p Part, d policy.Decision) uint32 {
+func chosenTTL(p stored, d policy.Decision) uint32 {
 	if d.FailOpen {
-		return min(p.TTL, failOpenTTL)
+		return min(p.ttl(), failOpenTTL)
 	}
-	return p.TTL
+	return p.ttl()
 }
 
 // negative adds the SOA that says how long "not there" may be believed (RFC 2308 §3).
 func (l *lookup) negative(outcome Outcome) {
-	soa, ok := l.apex.find(dns.TypeSOA)
-	if !ok {
+	soa := l.apex.find(dns.TypeSOA)
+	if soa == nil {
 		l.t.about(l.name, "is not there, but the zone's soa was never valid: without it nobody can be told so")
 		l.a.fail()
 		return
 	}
 	l.a.Outcome = outcome
-	l.add(AuthoritySection, l.name.offset(l.apex.zone()), soa, negativeTTL(soa))
+	l.add(AuthoritySection, l.name.offset(l.apex.zone()), soa, negativeTTL(soa.part()))
 	l.t.negative(l.name, outcome)
 }
 
 // refer sends the client on to the name servers of a zone that is delegated away.
 func (l *lookup) refer(at record) {
-	ns, ok := at.find(dns.TypeNS)
-	if !ok {
+	ns := at.find(dns.TypeNS)
+	if ns == nil {
 		l.a.fail()
 		return
 	}
@@ -282,7 +279,7 @@ func (l *lookup) refer(at record) {
 	l.a.AA = l.a.AA && l.hop > 0
 	l.t.cut(l.name, at)
 	cutName := at.name()
-	l.add(AuthoritySection, l.name.offset(labelCount(cutName)), ns, ns.TTL)
+	l.add(AuthoritySection, l.name.offset(labelCount(cutName)), ns, ns.ttl())
 	l.glue(ns, cutName)
 }
 

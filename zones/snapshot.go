@@ -125,9 +125,9 @@ func (s *Snapshot) Serial(o Owner) (uint32, bool) {
 	if apex == nil {
 		return 0, false
 	}
-	soa, ok := apex.find(dns.TypeSOA)
-	if !ok {
+	soa := apex.find(dns.TypeSOA)
+	if soa == nil {
 		return 0, false
 	}
-	return soaSerial(soa), true
+	return soaSerial(soa.part()), true
 }

@@ -54,20 +54,20 @@ func (t *Trace) zone(name *Name, apex record) {
 	if t == nil {
 		return
 	}
-	soa, ok := apex.find(dns.TypeSOA)
-	if !ok {
+	soa := apex.find(dns.TypeSOA)
+	if soa == nil {
 		t.say("%s lies in zone %s, whose soa was never valid", name, nameText(apex.name()))
 		return
 	}
-	t.say("%s lies in zone %s, serial %d", name, nameText(apex.name()), soaSerial(soa))
+	t.say("%s lies in zone %s, serial %d", name, nameText(apex.name()), soaSerial(soa.part()))
 }
 
 // part says which key answers.
-func (t *Trace) part(r record, p Part) {
+func (t *Trace) part(r record, s stored) {
 	if t == nil {
 		return
 	}
-	n := new(Name)
+	p, n := s.part(), new(Name)
 	n.Read(r.name())
 	key := KeyOf(Owner{n, r.zone()}, p.Type)
 	switch p.Kind {

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -24,8 +25,8 @@ func numbered(msg []byte, id uint16) []byte {
 	return msg
 }
 
-// wantIDs reads replies with these ids from c, in this order.
-func wantIDs(t *testing.T, c net.Conn, ids ...uint16) {
+// wantIDs reads replies with these ids from c, in this order, and returns how long they are.
+func wantIDs(t *testing.T, c net.Conn, ids ...uint16) (sizes []int) {
 	t.Helper()
 	c.SetReadDeadline(time.Now().Add(patience))
 	buf := make([]byte, 2048)
@@ -37,7 +38,9 @@ func wantIDs(t *testing.T, c net.Conn, ids ...uint16) {
 		if got := binary.BigEndian.Uint16(buf); n < headerSize || got != want {
 			t.Fatalf("reply %d of %d bytes, want %d", got, n, want)
 		}
+		sizes = append(sizes, n)
 	}
+	return sizes
 }
 
 // bound has sockets of a server that does not serve yet.
@@ -137,6 +140,53 @@ func TestBatchPassesOver(t *testing.T) {
 	wantIDs(t, c, 1, 2, 6)
 }
 
+// TestCoalesce: replies of one size to one client go as one message, and arrive as they are; also
+// where the kernel cannot send them so.
+func TestCoalesce(t *testing.T) {
+	for _, test := range []struct {
+		listen, host string
+		refused      bool
+	}{{"127.0.0.1:0", "127.0.0.1", false}, {"127.0.0.1:0", "127.0.0.1", true}, {"0.0.0.0:0", "127.0.0.2", false}, {":0", "127.0.0.2", false}, {"[::]:0", "::1", false}} {
+		if !hasIPv6() && (test.listen[0] == '[' || test.listen[0] == ':') {
+			continue
+		}
+		s := bound(t, test.listen)
+		fd := s.udp[0].fd
+		if test.refused { // without a checksum there is no UDP_SEGMENT
+			if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_NO_CHECK, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		one := must(net.Dial("udp", net.JoinHostPort(test.host, port(s))))
+		two := must(net.Dial("udp", net.JoinHostPort(test.host, port(s))))
+		defer one.Close()
+		defer two.Close()
+		for i, c := range []net.Conn{one, one, two, one, two, one} {
+			must(c.Write(numbered(plain("www.example.com"), uint16(i))))
+		}
+		b := newBatch()
+		if n, err := b.receive(fd); n != 6 || err != nil {
+			t.Fatalf("received %d (%v), want 6", n, err)
+		}
+		for i, size := range []int{100, 100, 100, 200, 100, 100} {
+			b.reply(i, size)
+		}
+		if b.queued != 3 {
+			t.Errorf("listening on %s: %d messages, want 3: one of 100 bytes to each client, one of 200", test.listen, b.queued)
+		}
+		if failed, err := b.send(fd); failed != 0 || err != nil || b.pending() != 0 {
+			t.Errorf("listening on %s: %d replies failed (%v)", test.listen, failed, err)
+		}
+		if wantPacked := map[bool]int{false: 3, true: 6}[test.refused]; b.packed != wantPacked {
+			t.Errorf("listening on %s: sent as %d messages, want %d", test.listen, b.packed, wantPacked)
+		}
+		sizes := [][]int{wantIDs(t, one, 0, 1, 5, 3), wantIDs(t, two, 2, 4)}
+		if want := "[[100 100 100 200] [100 100]]"; fmt.Sprint(sizes) != want {
+			t.Errorf("listening on %s: replies of %v bytes, want %s", test.listen, sizes, want)
+		}
+	}
+}
+
 // TestBatchWaits: where the socket takes no more, what is left stays queued, in its order.
 func TestBatchWaits(t *testing.T) {
 	// A UNIX socket has no room while its peer does not read; one of UDP lets go of what loopback takes.
@@ -153,6 +203,7 @@ func TestBatchWaits(t *testing.T) {
 	for i := range batchSize {
 		b.datagrams[i].buf[0] = byte(i)
 		b.in[i].Hdr.Name, b.in[i].Hdr.Namelen = nil, 0
+		b.datagrams[i].client.Port = uint16(i) // no two go as one
 		b.reply(i, headerSize)
 	}
 	var read byte

@@ -110,14 +110,14 @@ func (u *udpSocket) serve() error {
 
 // send sends what b holds.
 func (u *udpSocket) send(b *batch) {
-	for b.queued > 0 {
+	for {
 		failed, err := b.send(u.fd)
 		u.worker.count.sendErrors.Add(uint64(failed))
 		if err == nil {
 			return
 		}
 		if !u.hasRoom() {
-			u.worker.count.sendErrors.Add(uint64(b.queued - b.sent))
+			u.worker.count.sendErrors.Add(uint64(b.pending()))
 			return
 		}
 	}

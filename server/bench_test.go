@@ -38,7 +38,7 @@ func BenchmarkParse(b *testing.B) {
 		b.Run(q.name, func(b *testing.B) {
 			w := testWorker(false)
 			for b.Loop() {
-				w.in.parse(q.msg, &w.query)
+				w.own.read(q.msg)
 			}
 		})
 	}

@@ -78,7 +78,7 @@ func validSubnet(b []byte) bool {
 
 // optSize is how much room the OPT record of the reply takes, its extended error apart.
 func (w *worker) optSize() int {
-	in := &w.in
+	in := w.in
 	if !in.edns {
 		return 0
 	}
@@ -98,7 +98,7 @@ func (w *worker) optSize() int {
 // opt writes the OPT record of a reply (RFC 6891 §6.1.3) at buf[at:] and returns where it ends.
 // There is room for it without an extended error, which comes along if it fits (RFC 8914 §3).
 func (w *worker) opt(buf []byte, at, limit int, r *response) int {
-	in := &w.in
+	in := w.in
 	buf[at] = 0 // the root
 	binary.BigEndian.PutUint16(buf[at+1:], dns.TypeOPT)
 	binary.BigEndian.PutUint16(buf[at+3:], maxUDP)

@@ -18,7 +18,7 @@ const (
 // encode writes the reply over the query in buf: its id and question stay where they are, with the
 // case the client chose. It returns the reply's size.
 func (w *worker) encode(buf []byte, r *response) int {
-	in := &w.in
+	in := w.in
 	limit := w.limit()
 
 	var flags byte

@@ -22,7 +22,7 @@ func encoded(t *testing.T, stream bool, record []byte, r response) (m *dns.Msg, 
 	}
 	buf := make([]byte, maxTCP)
 	copy(buf, msg)
-	if !w.in.parse(buf[:len(msg)], &w.query) {
+	if !w.own.parse(buf[:len(msg)]) {
 		t.Fatal("the query is malformed")
 	}
 	size = w.encode(buf, &r)

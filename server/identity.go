@@ -37,7 +37,7 @@ func txt(s string) []zones.RRset {
 }
 
 // answer answers a question of class CHAOS. Nothing but the names of RFC 4892 §3 is there.
-func (id *identity) answer(q *zones.Query) response {
+func (id *identity) answer(q *zones.Query, r *response) {
 	var sets []zones.RRset
 	if q.Type == dns.TypeTXT {
 		switch string(q.Name.Wire()) {
@@ -48,7 +48,8 @@ func (id *identity) answer(q *zones.Query) response {
 		}
 	}
 	if sets == nil {
-		return response{result: NotServed, err: errNotSupported}
+		r.result, r.err = NotServed, errNotSupported
+		return
 	}
-	return response{result: Result(zones.Found), aa: true, sets: sets}
+	r.result, r.aa, r.sets = Result(zones.Found), true, sets
 }

@@ -27,8 +27,10 @@ func opcode(msg []byte) int { return int(msg[2]&opcodeBits) >> 3 }
 
 func count(msg []byte, at int) int { return int(binary.BigEndian.Uint16(msg[at:])) }
 
-// message is what is known of a query beside the name and the type asked for.
+// message is what is known of a query.
 type message struct {
+	query  zones.Query
+	form   form
 	stream bool   // it came over TCP
 	end    int    // of the question; that of the header if no question could be read
 	class  uint16 // of the question
@@ -39,15 +41,36 @@ type message struct {
 	tsigSize  int             // 0: the message is not signed
 }
 
-// parse reads a message of at least headerSize bytes into m and q and says whether it is well
-// formed. If not, m holds as much as could be read.
+// form of a message.
+type form uint8
+
+const (
+	noQuery form = iota // too short, or a reply: to be met with silence
+	malformed
+	wellFormed
+)
+
+// read parses a message into m.
+func (m *message) read(msg []byte) {
+	m.form = noQuery
+	switch {
+	case len(msg) < headerSize || msg[2]&flagQR != 0: // two servers answering each other's replies would never end
+	case m.parse(msg):
+		m.form = wellFormed
+	default:
+		m.form = malformed
+	}
+}
+
+// parse reads a message of at least headerSize bytes into m and says whether it is well formed. If
+// not, m holds as much as could be read.
 //
 // A query has nothing in its answer and authority sections but for the SOA of an IXFR (RFC 1995
 // §3), and nothing after its last record: whatever comes with either is garbled, or a try to show
 // different parsers different messages.
-func (m *message) parse(msg []byte, q *zones.Query) bool {
+func (m *message) parse(msg []byte) bool {
 	m.end, m.tsigSize, m.optRecord = headerSize, 0, optRecord{}
-	end, ok := m.question(msg, q)
+	end, ok := m.question(msg)
 	if !ok {
 		if count(msg, countQD) == 0 {
 			m.records(msg, headerSize) // a reply has an OPT where the query has (RFC 6891 §6.1.1)
@@ -57,20 +80,20 @@ func (m *message) parse(msg []byte, q *zones.Query) bool {
 	m.end = end
 	end, ok = m.records(msg, end)
 	return ok && end == len(msg) &&
-		count(msg, countAN) == 0 && (count(msg, countNS) == 0 || q.Type == dns.TypeIXFR)
+		count(msg, countAN) == 0 && (count(msg, countNS) == 0 || m.query.Type == dns.TypeIXFR)
 }
 
 // question reads the one question (RFC 9619) and returns where it ends.
-func (m *message) question(msg []byte, q *zones.Query) (end int, ok bool) {
+func (m *message) question(msg []byte) (end int, ok bool) {
 	if count(msg, countQD) != 1 {
 		return 0, false
 	}
-	size, ok := q.Name.Read(msg[headerSize:])
+	size, ok := m.query.Name.Read(msg[headerSize:])
 	at := headerSize + size
 	if !ok || at+4 > len(msg) {
 		return 0, false
 	}
-	q.Type = binary.BigEndian.Uint16(msg[at:])
+	m.query.Type = binary.BigEndian.Uint16(msg[at:])
 	m.class = binary.BigEndian.Uint16(msg[at+2:])
 	return at + 4, true
 }

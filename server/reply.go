@@ -23,8 +23,8 @@ type worker struct {
 	tally  Traffic   // since then
 	idle   uint16    // how long the client may keep the connection idle, in units of 100 ms (RFC 7828 §3.1)
 
-	in     message
-	query  zones.Query
+	in     *message // that is answered now
+	own    message  // for reply: a stream has one at a time
 	answer zones.Answer
 	blamed time.Time // when a panic was last logged
 	names  []int     // where the encoded message holds the names of each hop; see zones.RRset
@@ -34,26 +34,46 @@ type worker struct {
 func newWorker(view *atomic.Pointer[zones.Snapshot], self *identity, count *counters, stream bool) *worker {
 	var seed [32]byte
 	crypto.Read(seed[:])
-	return &worker{
-		view: view, self: self, random: rand.NewChaCha8(seed), count: count,
-		in: message{stream: stream},
+	w := &worker{view: view, self: self, random: rand.NewChaCha8(seed), count: count, own: message{stream: stream}}
+	w.in = &w.own
+	return w
+}
+
+// replyOrDrop is reply, but that a fault of ours is silence.
+func (w *worker) replyOrDrop(log *slog.Logger, buf []byte, n int, client netip.Addr) (size int) {
+	w.each(log, 1, func(int) { size = w.reply(buf, n, client) })
+	return size
+}
+
+// each calls f with 0 to n−1. A fault of ours costs the one message that meets it, not the server.
+func (w *worker) each(log *slog.Logger, n int, f func(i int)) {
+	for i := 0; i < n; {
+		i = w.from(log, i, n, f)
 	}
 }
 
-// replyOrDrop is reply, but that a fault of ours costs the one message that meets it, not the server.
-func (w *worker) replyOrDrop(log *slog.Logger, buf []byte, n int, client netip.Addr) (size int) {
+// from is each from i on, until there is a fault. It returns where to go on.
+func (w *worker) from(log *slog.Logger, i, n int, f func(i int)) (next int) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			w.tally.Panics++
-			if time.Since(w.blamed) > time.Minute { // whoever has found such a message may send it again and again
-				w.blamed = time.Now()
-				log.Error("a query was dropped: please report this", "panic", fault,
-					"name", w.query.Name.String(), "type", w.query.Type, "stack", string(debug.Stack()))
-			}
-			size = 0
+			w.blame(log, fault)
+			next = i + 1
 		}
 	}()
-	return w.reply(buf, n, client)
+	for ; i < n; i++ {
+		f(i)
+	}
+	return n
+}
+
+// blame counts a fault, and logs it.
+func (w *worker) blame(log *slog.Logger, fault any) {
+	w.tally.Panics++
+	if time.Since(w.blamed) > time.Minute { // whoever has found such a message may send it again and again
+		w.blamed = time.Now()
+		log.Error("a query was dropped: please report this", "panic", fault,
+			"name", w.in.query.Name.String(), "type", w.in.query.Type, "stack", string(debug.Stack()))
+	}
 }
 
 // settle makes what was counted seen. It is called before replies leave.
@@ -75,28 +95,34 @@ var (
 )
 
 // reply answers the message in buf[:n] and writes the reply over it. It returns the size of the
-// reply; 0 is silence. buf has room for maxUDP bytes, or maxTCP on a stream. It is the one way
-// from message to reply on every transport; nothing on it locks, logs, formats or allocates.
+// reply; 0 is silence. buf has room for maxUDP bytes, or maxTCP on a stream.
 func (w *worker) reply(buf []byte, n int, client netip.Addr) int {
-	if n < headerSize || buf[2]&flagQR != 0 { // two servers answering each other's replies would never end
+	w.own.read(buf[:n])
+	return w.answerTo(&w.own, buf, client)
+}
+
+// answerTo is reply for a message that has been read into in. It is the one way from message to
+// reply on every transport; nothing on it locks, logs, formats or allocates.
+func (w *worker) answerTo(in *message, buf []byte, client netip.Addr) int {
+	if in.form == noQuery {
 		w.tally.Dropped++
 		return 0
 	}
+	w.in = in
 	var r response
-	wellFormed := w.in.parse(buf[:n], &w.query)
 	switch {
 	case opcode(buf) != dns.OpcodeQuery:
 		r.result = NotImp // RFC 1035 §4.1.1; NOTIFY and UPDATE have their place here
-	case !wellFormed:
+	case in.form == malformed:
 		r.result = FormErr
-	case w.in.version != 0:
+	case in.version != 0:
 		r.result = BadVers // RFC 6891 §6.1.3
-	case w.in.tsigSize > 0:
+	case in.tsigSize > 0:
 		r.result = NotAuth // RFC 8945 §5.2.1: no key is known yet
-	case w.in.class == dns.ClassINET:
-		r = w.ask(client)
-	case w.in.class == dns.ClassCHAOS:
-		r = w.self.answer(&w.query)
+	case in.class == dns.ClassINET:
+		w.ask(&in.query, client, &r)
+	case in.class == dns.ClassCHAOS:
+		w.self.answer(&in.query, &r)
 	default:
 		r.result, r.err = NotServed, errNotSupported
 	}
@@ -104,21 +130,26 @@ func (w *worker) reply(buf []byte, n int, client netip.Addr) int {
 }
 
 // ask answers the question.
-func (w *worker) ask(client netip.Addr) response {
-	switch w.query.Type {
+func (w *worker) ask(q *zones.Query, client netip.Addr, r *response) {
+	switch q.Type {
 	case dns.TypeAXFR, dns.TypeIXFR: // transfers have their place here
-		return response{result: NotServed, err: errNotSupported}
+		r.result, r.err = NotServed, errNotSupported
+		return
 	case dns.TypeMAILA, dns.TypeMAILB:
-		return response{result: NotImp}
+		r.result = NotImp
+		return
 	case dns.TypeOPT, dns.TypeTSIG, dns.TypeTKEY, dns.TypeNXNAME: // no name has these (RFC 6895 §3.1, RFC 9824 §3.5)
-		return response{result: FormErr, err: errInvalidType}
+		r.result, r.err = FormErr, errInvalidType
+		return
 	}
 	snapshot := w.view.Load()
 	if snapshot == nil {
-		return response{result: NotReady, err: errNotReady}
+		r.result, r.err = NotReady, errNotReady
+		return
 	}
-	w.query.Client.Addr = client
-	w.query.Random = w.random.Uint64()
-	zones.Resolve(snapshot, &w.query, &w.answer, nil)
-	return response{Result(w.answer.Outcome), w.answer.AA, w.answer.Sets, w.answer.Error}
+	q.Client.Addr = client
+	q.Random = w.random.Uint64()
+	a := &w.answer
+	zones.Resolve(snapshot, q, a, nil)
+	r.result, r.aa, r.sets, r.err = Result(a.Outcome), a.AA, a.Sets, a.Error
 }

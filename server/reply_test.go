@@ -363,8 +363,8 @@ func TestSteeredAnswer(t *testing.T) {
 func TestClient(t *testing.T) {
 	w := testWorker(false)
 	ask(w, plain("pool.example.com"))
-	if want := netip.MustParseAddr("203.0.113.9"); w.query.Client.Addr != want {
-		t.Errorf("client %v, want %v", w.query.Client.Addr, want)
+	if want := netip.MustParseAddr("203.0.113.9"); w.in.query.Client.Addr != want {
+		t.Errorf("client %v, want %v", w.in.query.Client.Addr, want)
 	}
 }
 

@@ -10,7 +10,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
+
+	"meridian/zones"
 )
 
 // udpSocket is one socket with its worker. Of several on one address each has its own clients.
@@ -22,6 +25,9 @@ type udpSocket struct {
 	fd     int // closed by serve
 	log    *slog.Logger
 	worker *worker
+
+	in    [batchSize]message
+	asked [batchSize]*zones.Query
 
 	stopped atomic.Bool
 	wake    *os.File // an eventfd(2): readable once stopped, for what waits
@@ -96,16 +102,35 @@ func (u *udpSocket) serve() error {
 			continue
 		}
 		pace.worked()
-		for i := range n {
-			buf, size, client := b.query(i)
-			if size := w.replyOrDrop(u.log, buf, size, client); size != 0 {
-				b.reply(i, size)
-			}
-		}
+		u.answer(b, n)
 		w.settle()
 		u.send(b)
 	}
 	return nil
+}
+
+// answer queues replies to the first n datagrams of b. All of them are read before the first is
+// answered: see zones.Warm.
+func (u *udpSocket) answer(b *batch, n int) {
+	w := u.worker
+	asked := u.asked[:0]
+	w.each(u.log, n, func(i int) {
+		buf, size, _ := b.query(i)
+		m := &u.in[i]
+		m.read(buf[:size])
+		if m.form == wellFormed && m.class == dns.ClassINET {
+			asked = append(asked, &m.query)
+		}
+	})
+	if s := w.view.Load(); s != nil {
+		zones.Warm(s, asked)
+	}
+	w.each(u.log, n, func(i int) {
+		buf, _, client := b.query(i)
+		if size := w.answerTo(&u.in[i], buf, client); size != 0 {
+			b.reply(i, size)
+		}
+	})
 }
 
 // send sends what b holds.

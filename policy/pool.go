@@ -6,9 +6,11 @@ package policy
 import (
 	"hash/fnv"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"meridian/health"
+	"meridian/policy/geo"
 )
 
 // ID is a pool's place in the slice of all pools of a snapshot. It stays the pool's own as long as
@@ -32,66 +34,46 @@ type Member struct {
 	Weight uint16       // 0: only when nothing else is left
 	Tier   uint16       // 1 is the first
 	Site   string       // "" when not said
+	Serves []Term       // whom the step geo keeps it for; none: everybody
 }
 
 // Pool is a set of members and the chain that chooses among them, compiled: all of it is
 // immutable but for the health of its members.
 type Pool struct {
+	// What is written, for those who compile, check and explain.
 	Name     string
-	Steps    []Step
 	Members  []Member // sorted by name
 	OnEmpty  []Fallback
-	OwnEmpty bool // OnEmpty was written, not the default
-	Checked  bool // a check watches the members
-	Shared   bool // two members have an address in common
+	reasons  []atomic.Pointer[reasons] // one a member: the last check's words
+	OwnEmpty bool                      // OnEmpty was written, not the default
+	Checked  bool                      // a check watches the members
 
-	words   []health.Cell             // one a member: one goroutine stores, every worker loads
-	reasons []atomic.Pointer[reasons] // one a member: the last check's words, for traces alone
-
-	seed uint64 // mixed into every draw, so that pools draw apart
-	hot  []hot  // what Select reads of each member, close together
-}
-
-// hot is the part of a Member that decisions read.
-type hot struct {
-	addrs  [2]uint16 // by Family: the set of addresses, bit i for Addrs[i]
-	weight uint16
-	tier   uint16
-	site   uint16 // equal for members of one site; 0 for none
+	// What decisions read, side by side.
+	plain bool // Steps are up, weighted, take 1
+	Steps []Step
+	seed  uint64 // mixed into every draw, so that pools draw apart
+	seating
+	geography *geography // nil: no step looks at it
 }
 
 // MaxMembers is how many members a pool may have.
 const MaxMembers = 1000
 
 // New compiles a pool. Members that no check watches are up, the others unknown. members are sorted by name and at most MaxMembers.
-func New(name string, spec Spec, onEmpty []Fallback, members []Member) *Pool {
+// maps are those that they serve tags of; one that is missing matches nobody.
+func New(name string, spec Spec, onEmpty []Fallback, members []Member, maps map[string]*geo.Map) *Pool {
 	h := fnv.New64a()
 	h.Write([]byte(name))
-	p := &Pool{
-		Name:     name,
-		Steps:    spec.chain(),
-		Members:  members,
-		OnEmpty:  onEmpty,
-		OwnEmpty: len(spec.OnEmpty) > 0,
-		Checked:  spec.Check != "",
-		Shared:   shareAddress(members),
-		words:    make([]health.Cell, len(members)),
-		reasons:  make([]atomic.Pointer[reasons], len(members)),
-		seed:     h.Sum64(),
-		hot:      make([]hot, len(members)),
-	}
-	sites := map[string]uint16{"": 0}
-	for i, m := range members {
-		if _, ok := sites[m.Site]; !ok {
-			sites[m.Site] = uint16(len(sites))
-		}
-		p.hot[i] = hot{weight: m.Weight, tier: m.Tier, site: sites[m.Site]}
-		for j, a := range m.Addrs {
-			p.hot[i].addrs[FamilyOf(a)] |= 1 << j
-			if !p.Checked {
-				p.words[i].Store(p.words[i].Load().With(j, health.Up))
-			}
-		}
+	p := newPool(len(members))
+	p.Name, p.Members = name, members
+	p.OnEmpty, p.OwnEmpty = onEmpty, len(spec.OnEmpty) > 0
+	p.Checked = spec.Check != ""
+	p.reasons = make([]atomic.Pointer[reasons], len(members))
+	p.Steps, p.seed = spec.chain(), h.Sum64()
+	p.plain = slices.Equal(p.Steps, Policies[defaultPolicy])
+	p.place(members, !p.Checked)
+	if slices.ContainsFunc(p.Steps, func(s Step) bool { return s.Op == OpGeo }) {
+		p.geography = newGeography(members, maps)
 	}
 	return p
 }
@@ -108,11 +90,12 @@ func (p *Pool) SetHealth(member, addr int, s health.State, reason string) {
 	}
 	why[addr] = reason
 	p.reasons[member].Store(why)
-	p.words[member].Store(p.words[member].Load().With(addr, s))
+	seat := &p.seats[member]
+	seat.health.Store(seat.health.Load().With(addr, s))
 }
 
 // Health of a member.
-func (p *Pool) Health(member int) health.Word { return p.words[member].Load() }
+func (p *Pool) Health(member int) health.Word { return p.seats[member].health.Load() }
 
 func (p *Pool) reason(member, addr int) string {
 	if why := p.reasons[member].Load(); why != nil {
@@ -130,14 +113,7 @@ func FamilyOf(a netip.Addr) Family {
 }
 
 // CouldGive says whether any member has an address of the family, up or not.
-func (p *Pool) CouldGive(f Family) bool {
-	for i := range p.hot {
-		if p.hot[i].addrs[f] != 0 {
-			return true
-		}
-	}
-	return false
-}
+func (p *Pool) CouldGive(f Family) bool { return p.could[f] }
 
 // Member returns the index of the member of that name, -1 if there is none.
 func (p *Pool) Member(name string) int {
@@ -147,18 +123,4 @@ func (p *Pool) Member(name string) int {
 		}
 	}
 	return -1
-}
-
-// shareAddress says whether two of the members have an address in common.
-func shareAddress(members []Member) bool {
-	seen := map[netip.Addr]bool{}
-	for _, m := range members {
-		for _, a := range m.Addrs {
-			if seen[a] {
-				return true
-			}
-			seen[a] = true
-		}
-	}
-	return false
 }

@@ -43,7 +43,7 @@ func TestPoolOwnEmpty(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p := New("web", s, onEmpty(t, s, nil), nil); p.OwnEmpty != want || p.Checked {
+		if p := New("web", s, onEmpty(t, s, nil), nil, nil); p.OwnEmpty != want || p.Checked {
 			t.Errorf("%s: OwnEmpty %t, Checked %t", value, p.OwnEmpty, p.Checked)
 		}
 	}
@@ -73,12 +73,12 @@ web ["up"] on_empty nodata
 	}()
 	var s Scratch
 	for {
-		switch got := text(Select(pools[0], pools, Client{}, 0, &s, nil), pools[0], IPv4); got {
+		switch got := text(selected(pools[0], pools, &Client{}, 0, &s, nil), pools[0], IPv4); got {
 		case "a", "a/0", "a/1":
 		default:
 			t.Fatalf("gives %s", got)
 		}
-		Select(pools[0], pools, Client{}, 0, &s, new(Trace))
+		selected(pools[0], pools, &Client{}, 0, &s, new(Trace))
 		select {
 		case <-done:
 			return

@@ -12,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"meridian/health"
+	"meridian/policy/geo"
 )
 
 // decodeSpec reads a Spec as the registry does.
@@ -25,10 +26,12 @@ func decodeSpec(value string) (s Spec, err error) {
 // scene makes pools of text. A line that is not indented begins a pool: its name, its policy or
 // chain, and perhaps "on_empty" with its entries. The lines below are members: a name, then
 // addresses, each 4 or 6 for its family and + (up), - (down) or ? (unknown), then w<weight>,
-// t<tier> and @<site> as needed:
+// t<tier>, @<site> and terms of what it serves as needed. A line that begins with "map" is a map: its
+// name, networks and their tags, and perhaps a default:
 //
-//	web ["up",{"take":{"n":2}}] on_empty pool:backup all
-//	  a 4+ 6- w5 t2 @fra
+//	web ["up","geo",{"take":{"n":2}}] on_empty pool:backup all
+//	  a 4+ 6- w5 t2 @fra map:office/rome cidr:10.0.0.0/8
+//	map office 198.51.100.0/24=rome default=berlin
 func scene(t testing.TB, text string) []*Pool {
 	t.Helper()
 	type written struct {
@@ -38,10 +41,13 @@ func scene(t testing.TB, text string) []*Pool {
 	}
 	var names []string
 	pools := map[string]*written{}
+	maps := map[string]*geo.Map{}
 	for line := range strings.Lines(text) {
 		words := strings.Fields(line)
 		switch {
 		case len(words) == 0:
+		case words[0] == "map":
+			maps[words[1]] = geoMap(t, words[1], words[2:])
 		case strings.TrimLeft(line, " \t") == line:
 			chain, onEmpty, _ := strings.Cut(strings.Join(words[1:], " "), " on_empty ")
 			field := `"steps":` + chain
@@ -64,7 +70,7 @@ func scene(t testing.TB, text string) []*Pool {
 	var made []*Pool
 	for _, name := range names {
 		w := pools[name]
-		p := New(name, w.spec, onEmpty(t, w.spec, names), w.members)
+		p := New(name, w.spec, onEmpty(t, w.spec, names), w.members, maps)
 		for i, states := range w.states {
 			for j, s := range states {
 				p.SetHealth(i, j, s, "")
@@ -75,6 +81,20 @@ func scene(t testing.TB, text string) []*Pool {
 	return made
 }
 
+func geoMap(t testing.TB, name string, words []string) *geo.Map {
+	t.Helper()
+	part := geo.Part{Net: map[netip.Prefix]string{}}
+	for _, word := range words {
+		net, tag, _ := strings.Cut(word, "=")
+		if net == "default" {
+			part.Default = tag
+		} else {
+			part.Net[netip.MustParsePrefix(net)] = tag
+		}
+	}
+	return geo.NewMap(name, map[string]geo.Part{"all": part})
+}
+
 func member(t testing.TB, words []string, index int) (Member, []health.State) {
 	t.Helper()
 	m := Member{Name: words[0], Weight: 1, Tier: 1}
@@ -82,6 +102,12 @@ func member(t testing.TB, words []string, index int) (Member, []health.State) {
 	for _, word := range words[1:] {
 		number, err := strconv.ParseUint(word[1:], 10, 16)
 		switch {
+		case word == "any" || strings.Contains(word, ":"):
+			term, err := ParseTerm(word)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.Serves = append(m.Serves, term)
 		case word[0] == '@':
 			m.Site = word[1:]
 		case word[0] == 'w' && err == nil:
@@ -146,15 +172,15 @@ func text(d Decision, root *Pool, f Family) string {
 	}
 	var given []string
 	for _, pick := range d.Picks {
-		m := d.Pool.Members[pick.Member]
+		m := d.Pool.Members[pick.Member()]
 		var places []string
 		for i := range m.Addrs {
-			if pick.Addrs&(1<<i) != 0 {
+			if pick.Addrs()&(1<<i) != 0 {
 				places = append(places, strconv.Itoa(i))
 			}
 		}
 		name := m.Name
-		if pick.Addrs != d.Pool.hot[pick.Member].addrs[f] {
+		if pick.Addrs() != d.Pool.seats[pick.Member()].addrs[f] {
 			name += "/" + strings.Join(places, ",")
 		}
 		given = append(given, name)
@@ -169,7 +195,7 @@ func outcomes(pools []*Pool, f Family) string {
 	var s Scratch
 	var all []string
 	for range 300 {
-		got := text(Select(pools[0], pools, Client{Family: f}, random.Uint64(), &s, nil), pools[0], f)
+		got := text(selected(pools[0], pools, &Client{Family: f}, random.Uint64(), &s, nil), pools[0], f)
 		if !seen[got] {
 			seen[got] = true
 			all = append(all, got)
@@ -177,4 +203,10 @@ func outcomes(pools []*Pool, f Family) string {
 	}
 	slices.Sort(all)
 	return strings.Join(all, " | ")
+}
+
+// selected is the decision of Select.
+func selected(p *Pool, pools []*Pool, c *Client, random uint64, s *Scratch, t *Trace) (d Decision) {
+	Select(&d, p, pools, c, random, s, t)
+	return d
 }

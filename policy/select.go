@@ -10,8 +10,9 @@ import (
 
 // Client is who asks, and for what.
 type Client struct {
-	Addr   netip.Addr // the client's, as far as it is known; no step of this version looks at it
-	Family Family     // of the addresses asked for
+	Addr   netip.Addr   // of who asks: most often a resolver
+	Subnet netip.Prefix // for whom, if that is said, masked: the source prefix (RFC 7871 §6); /0 says nothing, as the zero value
+	Family Family       // of the addresses asked for
 }
 
 // Outcome of a decision.
@@ -25,11 +26,27 @@ const (
 
 func (o Outcome) String() string { return [...]string{"chosen", "nodata", "servfail"}[o] }
 
-// Pick is a member that may be, or is, given, with the set of its addresses (bit i for Addrs[i]).
-type Pick struct {
-	Member uint16 // index in Pool.Members
-	Addrs  uint16
+// Pick is a member that may be, or is, given, in one word, since steps move many of them:
+//
+//	bits  0–15  the member: its index in Pool.Members
+//	bits 16–31  the set of its addresses that are given (bit 16+i for Addrs[i])
+//	bits 32–47  its weight
+type Pick uint64
+
+func newPick(member int, addrs, weight uint16) Pick {
+	return Pick(member) | Pick(addrs)<<16 | Pick(weight)<<32
 }
+
+// Member is the index of the member in Pool.Members.
+func (k Pick) Member() int { return int(k & 0xffff) }
+
+// Addrs is the set of the addresses given: bit i for Addrs[i].
+func (k Pick) Addrs() uint16 { return uint16(k >> 16) }
+
+// only is k with the addresses that are in set as well.
+func (k Pick) only(set uint16) Pick { return k &^ (Pick(^set) << 16) }
+
+func (k Pick) weight() uint64 { return uint64(k >> 32) }
 
 // Decision is what a policy chose.
 type Decision struct {
@@ -37,6 +54,11 @@ type Decision struct {
 	FailOpen bool   // nothing was up: given all the same
 	Pool     *Pool  // whose members Picks are: the pool asked, or one of its on_empty
 	Picks    []Pick // in the order to be given; belongs to the Scratch until its next use
+
+	// Scope is the length of a prefix around Client.Subnet (without one, around Client.Addr) all of
+	// whose clients, asking from the same Addr, have the same candidates at every step
+	// (RFC 7871 §7.2.1): 0 where no step asked who the client is.
+	Scope uint8
 }
 
 const (
@@ -47,42 +69,48 @@ const (
 // Scratch is the memory one worker reuses from decision to decision. It is of no use to two
 // goroutines at once.
 type Scratch struct {
-	picks   []Pick        // who is still in, in order; beyond a pending draw the order is not settled
-	words   []health.Word // by member
-	sites   []uint16      // that take has given
-	draw    uint64        // of a weighted step: seed of the draws that settle the order; 0 when it is settled
-	undrawn uint64        // weight of those not drawn yet
-	visits  int
+	picks  []Pick        // who is still in, in order; beyond a pending draw the order is not settled
+	words  []health.Word // by member, as they were when the run began
+	sites  []uint16      // that take has given
+	tags   []uint64      // set of members that serve a tag of the client
+	draw   uint64        // of a weighted step: seed of the draws that settle the order; 0 when it is settled
+	scope  uint8         // see Decision.Scope
+	visits int
 }
 
-// Select chooses among the members of p for one client. pools are all of the snapshot's, by ID.
-// random is a fresh random number: the same number chooses the same. t may be nil; if not, each
-// step is recorded in it.
-func Select(p *Pool, pools []*Pool, c Client, random uint64, s *Scratch, t *Trace) Decision {
-	s.visits = 0
-	d := Decision{Outcome: NoData, Pool: p}
-	s.decide(&d, p, pools, c, random, true, t)
+// Select chooses among the members of p for one client, and fills in d. pools are all of the
+// snapshot's, by ID. random is a fresh random number: the same number chooses the same. t may be
+// nil; if not, each step is recorded in it.
+func Select(d *Decision, p *Pool, pools []*Pool, c *Client, random uint64, s *Scratch, t *Trace) {
+	d.Outcome, d.FailOpen, d.Pool, d.Picks = NoData, false, p, nil
+	s.visits, s.scope = 0, 0
+	s.decide(d, p, pools, c, random, t)
 	if d.Outcome == Chosen {
 		d.Picks = s.picks
 	}
-	t.decided(&d)
-	return d
+	d.Scope = s.scope
+	if t != nil {
+		t.decided(d)
+	}
 }
 
 // decide runs p's chain and, where it leaves nobody, what p says of that. It reports whether the
 // decision is made; a pool that is not the root and says nothing of its own leaves it open.
-func (s *Scratch) decide(d *Decision, p *Pool, pools []*Pool, c Client, random uint64, root bool, t *Trace) bool {
+func (s *Scratch) decide(d *Decision, p *Pool, pools []*Pool, c *Client, random uint64, t *Trace) bool {
 	if s.visits++; s.visits > maxVisits {
 		t.note(p, "not looked at: this decision has visited %d pools", maxVisits)
 		return false
 	}
-	if s.run(p, c, random, false, t) {
+	if p.plain && t == nil && s.runPlain(p, c.Family, random) || s.run(p, c, random, false, t) {
 		d.Outcome, d.Pool = Chosen, p
 		return true
 	}
-	if !root && !p.OwnEmpty {
-		return false
-	}
+	root := s.visits == 1
+	return (root || p.OwnEmpty) && s.empty(d, p, pools, c, random, t)
+}
+
+// empty goes through what p says of leaving nobody, and reports whether that makes the decision.
+func (s *Scratch) empty(d *Decision, p *Pool, pools []*Pool, c *Client, random uint64, t *Trace) bool {
 	for i := range p.OnEmpty {
 		f := &p.OnEmpty[i]
 		t.fallback(p, f)
@@ -93,7 +121,7 @@ func (s *Scratch) decide(d *Decision, p *Pool, pools []*Pool, c Client, random u
 				return true
 			}
 		case FallbackPool:
-			if s.decide(d, pools[f.Pool], pools, c, random, false, t) {
+			if s.decide(d, pools[f.Pool], pools, c, random, t) {
 				return true
 			}
 		case FallbackNoData:
@@ -108,61 +136,114 @@ func (s *Scratch) decide(d *Decision, p *Pool, pools []*Pool, c Client, random u
 }
 
 // run takes the members of the family through the steps and reports whether anybody is left in
-// s.picks. A step that would leave nobody ends the run; with failOpen it is passed over instead.
-func (s *Scratch) run(p *Pool, c Client, random uint64, failOpen bool, t *Trace) bool {
+// s.picks. A step that would leave nobody ends the run; with failOpen it is passed over instead,
+// unless it is strict.
+func (s *Scratch) run(p *Pool, c *Client, random uint64, failOpen bool, t *Trace) bool {
 	s.start(p, c.Family)
-	t.start(p, c, s, failOpen)
+	if t != nil {
+		t.start(p, c, s, failOpen)
+	}
 	if len(s.picks) == 0 {
 		return false
 	}
 	for i := range p.Steps {
 		st := &p.Steps[i]
-		t.before(s)
+		if t != nil {
+			t.before(s)
+		}
 		left := true
 		switch st.Op {
 		case OpUp:
 			left = s.up()
+		case OpGeo:
+			left = s.geo(p.geography, c) || !st.Strict
 		case OpTier:
 			s.tier(p, st, mix(random, p.seed, i))
 		case OpWeighted:
-			s.draw = mix(random, p.seed, i) | 1
+			s.draw = drawOf(mix(random, p.seed, i))
 		case OpTake:
 			s.take(p, st)
 		}
-		t.after(p, st, s, left, failOpen)
-		if !left && !failOpen {
+		if t != nil {
+			t.after(p, st, s, left, failOpen)
+		}
+		if !left && (!failOpen || st.Strict) {
 			return false
 		}
 	}
-	s.settle(p)
+	s.settle()
 	return true
+}
+
+// runPlain is run for the chain that most pools have, up, weighted, take 1, in one go: 22 ns where the
+// steps take 40, of three members. Where nobody is up, or nobody of any weight, it leaves all to the
+// steps and says so.
+func (s *Scratch) runPlain(p *Pool, f Family, random uint64) bool {
+	s.grow(len(p.seats))
+	n, picks, weight := 0, s.picks[:len(p.seats)], uint64(0)
+	for i := range p.seats {
+		seat := &p.seats[i]
+		if addrs := seat.addrs[f] & seat.health.Load().Up(); addrs != 0 {
+			picks[n] = newPick(i, addrs, seat.weight)
+			weight += uint64(seat.weight)
+			n++
+		}
+	}
+	if weight == 0 {
+		return false
+	}
+	o := order{draw: drawOf(mix(random, p.seed, 1)), undrawn: weight}
+	o.next(picks[:n], 0)
+	s.picks = picks[:1]
+	return true
+}
+
+// grow makes room for n members.
+func (s *Scratch) grow(n int) {
+	if cap(s.picks) < n {
+		s.picks, s.words = make([]Pick, n), make([]health.Word, n)
+	}
 }
 
 // start puts in everybody who has an address of the family, and reads each member's word: once.
 func (s *Scratch) start(p *Pool, f Family) {
-	picks, words := s.picks[:0], s.words[:0]
-	for i := range p.hot {
-		words = append(words, p.words[i].Load())
-		if addrs := p.hot[i].addrs[f]; addrs != 0 {
-			picks = append(picks, Pick{uint16(i), addrs})
+	s.grow(len(p.seats))
+	n, picks, words := 0, s.picks[:len(p.seats)], s.words[:len(p.seats)]
+	for i := range p.seats {
+		seat := &p.seats[i]
+		words[i] = seat.health.Load()
+		if addrs := seat.addrs[f]; addrs != 0 {
+			picks[n] = newPick(i, addrs, seat.weight)
+			n++
 		}
 	}
-	s.picks, s.words, s.draw = picks, words, 0
+	s.picks, s.words, s.draw = picks[:n], words, 0
 }
 
 // up keeps the addresses that are up; while none is known to be, those of which nothing is known
 // yet stand in. If all are down it changes nothing and says so.
 func (s *Scratch) up() bool {
-	return s.keep(health.Word.Up) || s.keep(health.Word.Unknown)
-}
-
-// keep keeps the addresses that are in a set of their member's word. If none is, it changes
-// nothing and says so.
-func (s *Scratch) keep(set func(health.Word) uint16) bool {
 	n := 0
 	for _, pick := range s.picks {
-		if addrs := pick.Addrs & set(s.words[pick.Member]); addrs != 0 {
-			s.picks[n] = Pick{pick.Member, addrs}
+		if pick = pick.only(s.words[pick.Member()].Up()); pick.Addrs() != 0 {
+			s.picks[n] = pick
+			n++
+		}
+	}
+	if n == 0 {
+		return s.unknown()
+	}
+	s.picks = s.picks[:n]
+	return true
+}
+
+// unknown keeps the addresses of which nothing is known. If there are none it changes nothing and
+// says so.
+func (s *Scratch) unknown() bool {
+	n := 0
+	for _, pick := range s.picks {
+		if pick = pick.only(s.words[pick.Member()].Unknown()); pick.Addrs() != 0 {
+			s.picks[n] = pick
 			n++
 		}
 	}
@@ -177,8 +258,8 @@ func (s *Scratch) keep(set func(health.Word) uint16) bool {
 func (s *Scratch) tier(p *Pool, st *Step, random uint64) {
 	const none = 1 << 16
 	lowest, next := none, none
-	for _, pick := range s.picks {
-		switch t := int(p.hot[pick.Member].tier); {
+	for i := range s.picks {
+		switch t := int(p.seats[s.picks[i].Member()].tier); {
 		case t < lowest:
 			lowest, next = t, lowest
 		case t > lowest && t < next:
@@ -190,7 +271,7 @@ func (s *Scratch) tier(p *Pool, st *Step, random uint64) {
 	}
 	n := 0
 	for _, pick := range s.picks {
-		if int(p.hot[pick.Member].tier) == lowest {
+		if int(p.seats[pick.Member()].tier) == lowest {
 			s.picks[n] = pick
 			n++
 		}
@@ -201,31 +282,36 @@ func (s *Scratch) tier(p *Pool, st *Step, random uint64) {
 // take keeps the first N in order, at most one a site if Distinct. A member without a site is
 // like no other.
 func (s *Scratch) take(p *Pool, st *Step) {
-	s.weigh(p)
+	o := s.order()
 	s.sites = s.sites[:0]
 	kept := 0
 	for i := 0; i < len(s.picks) && kept < st.N; i++ {
-		s.next(p, i)
+		o.next(s.picks, i)
 		if st.Distinct {
-			site := p.hot[s.picks[i].Member].site
+			site := p.seats[s.picks[i].Member()].site
 			if site != 0 && slices.Contains(s.sites, site) {
 				continue
 			}
 			s.sites = append(s.sites, site)
 		}
-		s.picks[kept], s.picks[i] = s.picks[i], s.picks[kept]
+		if kept != i {
+			s.picks[kept], s.picks[i] = s.picks[i], s.picks[kept]
+		}
 		kept++
 	}
 	s.picks, s.draw = s.picks[:kept], 0
 }
 
 // settle puts everybody in order and cuts the list where the answer would hold too much.
-func (s *Scratch) settle(p *Pool) {
-	s.weigh(p)
+func (s *Scratch) settle() {
+	if s.draw == 0 && len(s.picks) <= maxGiven/health.MaxAddrs {
+		return
+	}
+	o := s.order()
 	given := 0
 	for i := range s.picks {
-		s.next(p, i)
-		if given += bits.OnesCount16(s.picks[i].Addrs); given > maxGiven {
+		o.next(s.picks, i)
+		if given += bits.OnesCount16(s.picks[i].Addrs()); given > maxGiven {
 			s.picks = s.picks[:i]
 			break
 		}
@@ -233,35 +319,43 @@ func (s *Scratch) settle(p *Pool) {
 	s.draw = 0
 }
 
-// weigh prepares for next.
-func (s *Scratch) weigh(p *Pool) {
-	s.undrawn = 0
-	if s.draw == 0 {
-		return
+// order is what a weighted step leaves to chance.
+type order struct {
+	draw    uint64 // Scratch.draw
+	undrawn uint64 // weight of those not drawn yet
+}
+
+// drawOf makes a random number the seed of draws, which is not 0.
+func drawOf(random uint64) uint64 { return random | 1 }
+
+func (s *Scratch) order() order {
+	o := order{draw: s.draw}
+	if o.draw != 0 {
+		for i := range s.picks {
+			o.undrawn += s.picks[i].weight()
+		}
 	}
-	for _, pick := range s.picks {
-		s.undrawn += uint64(p.hot[pick.Member].weight)
-	}
+	return o
 }
 
 // next brings the pick that comes i-th into place i, where a weighted step left that to chance:
 // drawn by weight among those not drawn yet; weight 0 only when nothing else is left.
-func (s *Scratch) next(p *Pool, i int) {
-	if s.draw == 0 {
+func (o *order) next(picks []Pick, i int) {
+	if o.draw == 0 {
 		return
 	}
-	rest, random := s.picks[i:], mix(s.draw, 0, i)
-	if s.undrawn == 0 {
+	rest, random := picks[i:], mix(o.draw, 0, i)
+	if o.undrawn == 0 {
 		j := below(random, uint64(len(rest)))
 		rest[0], rest[j] = rest[j], rest[0]
 		return
 	}
-	at := below(random, s.undrawn)
-	for j, pick := range rest {
-		w := uint64(p.hot[pick.Member].weight)
+	at := below(random, o.undrawn)
+	for j := range rest {
+		w := rest[j].weight()
 		if at < w {
-			rest[0], rest[j] = pick, rest[0]
-			s.undrawn -= w
+			rest[0], rest[j] = rest[j], rest[0]
+			o.undrawn -= w
 			return
 		}
 		at -= w

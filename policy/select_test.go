@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -256,7 +257,7 @@ web multivalue
 // multivalue takes eight.
 func TestSelectMultivalueTakesEight(t *testing.T) {
 	pools := crowd(t, 20, "multivalue")
-	d := Select(pools[0], pools, Client{}, 1, new(Scratch), nil)
+	d := selected(pools[0], pools, &Client{}, 1, new(Scratch), nil)
 	if len(d.Picks) != 8 {
 		t.Errorf("gives %d", len(d.Picks))
 	}
@@ -280,7 +281,7 @@ func TestSelectMaxGiven(t *testing.T) {
 			fmt.Fprintf(&b, "  m%04d%s\n", i, strings.Repeat(" 4+", test.addrs))
 		}
 		pools := scene(t, b.String())
-		d := Select(pools[0], pools, Client{}, 1, new(Scratch), nil)
+		d := selected(pools[0], pools, &Client{}, 1, new(Scratch), nil)
 		if len(d.Picks) != test.want {
 			t.Errorf("%d members of %d addresses: %d given, want %d", test.members, test.addrs, len(d.Picks), test.want)
 		}
@@ -295,18 +296,36 @@ func TestSelectAllocs(t *testing.T) {
 		"multivalue": crowd(t, 100, "multivalue"),
 		"every step": crowd(t, 100, `["up",{"tier":{"trickle":"5%"}},"weighted",{"take":{"n":3,"distinct":"site"}}]`),
 		"no draw":    crowd(t, 100, `["up"]`),
+		"geo": scene(t, `
+web geo
+  a 4+ cidr:203.0.113.0/24 map:m1/x
+  b 4+ map:m1/x map:m2/x
+  c 4+ any
+map m1 198.51.100.0/24=x
+map m2 198.51.100.0/25=x`),
 		"fail open":  scene(t, "web weighted\n  a 4-"),
 		"nodata":     scene(t, "web weighted on_empty nodata\n  a 4-"),
 		"servfail":   scene(t, "web weighted on_empty servfail\n  a 4-"),
 		"fallbacks":  chainOfPools(t, maxVisits),
 		"max visits": chainOfPools(t, maxVisits+1),
 	}
+	clients := []Client{
+		{Addr: netip.MustParseAddr("192.0.2.53")},
+		*client(t, "192.0.2.53 203.0.113.0/24"),
+		*client(t, "192.0.2.53 198.51.100.0/24"),
+		*client(t, "192.0.2.53 10.0.0.0/8"),
+		*client(t, "192.0.2.53 2001:db8::/56"),
+	}
 	for name, pools := range tests {
 		var s Scratch
+		var d Decision
+		rdata := make([]byte, 0, 1000)
 		random := uint64(0)
 		allocs := testing.AllocsPerRun(100, func() {
 			random++
-			Select(pools[0], pools, Client{Family: IPv4}, random, &s, nil)
+			c := &clients[random%uint64(len(clients))]
+			Select(&d, pools[0], pools, c, random, &s, nil)
+			rdata, _ = d.AppendRData(rdata[:0], IPv4)
 		})
 		if allocs != 0 {
 			t.Errorf("%s: %v allocations a decision", name, allocs)

@@ -76,7 +76,7 @@ func firsts(pools []*Pool, draws int, random func() uint64) []int {
 	counts := make([]int, len(pools[0].Members))
 	var s Scratch
 	for range draws {
-		counts[Select(pools[0], pools, Client{}, random(), &s, nil).Picks[0].Member]++
+		counts[selected(pools[0], pools, &Client{}, random(), &s, nil).Picks[0].Member()]++
 	}
 	return counts
 }
@@ -149,8 +149,8 @@ func TestSharesWithoutReplacement(t *testing.T) {
 	counts, drawn := make([]int, len(shares)), make([]int, len(weights))
 	const draws = 200_000
 	for range draws {
-		d := Select(pools[0], pools, Client{}, random.Uint64(), &s, nil)
-		i, j := int(d.Picks[0].Member), int(d.Picks[1].Member)
+		d := selected(pools[0], pools, &Client{}, random.Uint64(), &s, nil)
+		i, j := d.Picks[0].Member(), d.Picks[1].Member()
 		counts[place[[2]int{i, j}]]++
 		drawn[i]++
 		drawn[j]++
@@ -173,10 +173,10 @@ func TestSharesMultivalue(t *testing.T) {
 	var s Scratch
 	among := make([]int, len(weights))
 	for range 50_000 {
-		seen := map[uint16]bool{}
-		for _, pick := range Select(pools[0], pools, Client{}, random.Uint64(), &s, nil).Picks {
-			seen[pick.Member] = true
-			among[pick.Member]++
+		seen := map[int]bool{}
+		for _, pick := range selected(pools[0], pools, &Client{}, random.Uint64(), &s, nil).Picks {
+			seen[pick.Member()] = true
+			among[pick.Member()]++
 		}
 		if len(seen) != 8 {
 			t.Fatalf("gives %d different members, want 8", len(seen))
@@ -247,8 +247,8 @@ elsewhere ["weighted",{"take":{"n":1}}]
 			next, counts := generator(), make([]int, 9)
 			for range 100_000 {
 				n := next()
-				a := Select(pools[0], pools, Client{}, n, &s, nil).Picks[0].Member
-				b := Select(pools[1], pools, Client{}, n, &s, nil).Picks[0].Member
+				a := selected(pools[0], pools, &Client{}, n, &s, nil).Picks[0].Member()
+				b := selected(pools[1], pools, &Client{}, n, &s, nil).Picks[0].Member()
 				counts[a*3+b]++
 			}
 			checkShares(t, what+", "+name, counts, product)

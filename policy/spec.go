@@ -44,6 +44,7 @@ var Policies = map[string][]Step{
 	"weighted":   {{Op: OpUp}, {Op: OpWeighted}, {Op: OpTake, N: 1}},
 	"failover":   {{Op: OpUp}, {Op: OpTier}, {Op: OpWeighted}, {Op: OpTake, N: 1}},
 	"multivalue": {{Op: OpUp}, {Op: OpWeighted}, {Op: OpTake, N: 8}},
+	"geo":        {{Op: OpUp}, {Op: OpGeo}, {Op: OpWeighted}, {Op: OpTake, N: 1}},
 }
 
 const defaultPolicy = "weighted"
@@ -53,18 +54,20 @@ type Op uint8
 
 const (
 	OpUp       Op = iota // keep members that are up
+	OpGeo                // keep members that serve the client
 	OpTier               // keep the lowest tier
 	OpWeighted           // order by a draw
 	OpTake               // keep the first N
 )
 
-var opNames = []string{"up", "tier", "weighted", "take"}
+var opNames = []string{"up", "geo", "tier", "weighted", "take"}
 
 func (o Op) String() string { return opNames[o] }
 
 // Step is one link of the chain: in JSON its name, or an object of that name with options.
 type Step struct {
 	Op       Op
+	Strict   bool       // geo: a match or nothing
 	Trickle  spec.Share // tier: chance of the next tier instead
 	N        int        // take: 1 to MaxTake
 	Distinct bool       // take: at most one member a site
@@ -80,6 +83,8 @@ func (s Step) String() string {
 	case s.Op == OpTier && s.Trickle > 0:
 		text, _ := s.Trickle.MarshalText()
 		return fmt.Sprintf("tier (trickle %s)", text)
+	case s.Op == OpGeo && s.Strict:
+		return "geo, strict"
 	case s.Op == OpTake && s.Distinct:
 		return fmt.Sprintf("take %d, distinct by site", s.N)
 	case s.Op == OpTake:
@@ -115,6 +120,14 @@ func (s *Step) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 		return err
 	}
 	switch s.Op {
+	case OpGeo:
+		options := struct {
+			Strict bool `json:"strict"`
+		}{}
+		if err := json.UnmarshalDecode(d, &options); err != nil {
+			return err
+		}
+		s.Strict = options.Strict
 	case OpTier:
 		options := struct {
 			Trickle spec.Share `json:"trickle"`
@@ -177,7 +190,7 @@ func (s *Spec) Validate() error {
 		return spec.Errorf("steps", "a chain has at least one step")
 	}
 	if _, ok := Policies[s.Policy]; !ok && s.Policy != "" {
-		known := []string{"weighted", "failover", "multivalue"}
+		known := []string{"weighted", "failover", "multivalue", "geo"}
 		return spec.Errorf("policy", "unknown policy %q, expected one of %s%s",
 			s.Policy, strings.Join(known, ", "), spec.Suggest(s.Policy, known))
 	}
@@ -256,6 +269,7 @@ type MemberSpec struct {
 	Weight    *int         `json:"weight,omitzero"`     // 0 to 65535, default 1; 0: only when nothing else is left
 	Tier      *int         `json:"tier,omitzero"`       // 1 to 65535, default 1; lower goes first
 	Site      string       `json:"site,omitzero"`       // where it stands: a site/<site>
+	Serves    []string     `json:"serves,omitzero"`     // whom the step geo keeps it for, see ParseTerm; default everybody
 	CheckAddr *netip.Addr  `json:"check_addr,omitzero"` // checked in place of each address
 	Port      uint16       `json:"port,omitzero"`       // where it serves, and is checked unless the check says otherwise
 	Leaving   bool         `json:"leaving,omitzero"`    // it means to go: it is given no more, and does not linger
@@ -286,7 +300,7 @@ func (m *MemberSpec) Validate() error {
 	if m.Tier != nil && (*m.Tier < 1 || *m.Tier > math.MaxUint16) {
 		return spec.Errorf("tier", "%d is out of range, expected 1 to 65535", *m.Tier)
 	}
-	return nil
+	return checkServes(m.Serves)
 }
 
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
@@ -313,6 +327,11 @@ func (m *MemberSpec) Compile(name string) Member {
 	}
 	if m.Tier != nil {
 		c.Tier = uint16(*m.Tier)
+	}
+	for _, text := range m.Serves {
+		if t, err := ParseTerm(text); err == nil {
+			c.Serves = append(c.Serves, t)
+		}
 	}
 	return c
 }

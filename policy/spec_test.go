@@ -30,6 +30,8 @@ func TestSpec(t *testing.T) {
 		{`{"steps":[{"tier":{"trickle":"5%"}},{"take":{"n":64,"distinct":"site"}}]}`, "tier (trickle 5%), take 64, distinct by site"},
 		{`{"steps":[{"tier":{"trickle":"7%"}}]}`, "tier (trickle 7%)"},
 		{`{"steps":["take",{"take":{"n":2}}]}`, "take 1, take 2"},
+		{`{"policy":"geo"}`, "up, geo, weighted, take 1"},
+		{`{"steps":["geo",{"geo":{}},{"geo":{"strict":false}},{"geo":{"strict":true}}]}`, "geo, geo, geo, geo, strict"},
 	}
 	for _, test := range tests {
 		s, err := decodeSpec(test.value)
@@ -59,13 +61,13 @@ func TestSpec(t *testing.T) {
 // puts into words for people.
 func TestSpecErrors(t *testing.T) {
 	tests := []struct{ value, want string }{
-		{`{"policy":"wieghted"}`, `policy: unknown policy "wieghted", expected one of weighted, failover, multivalue (did you mean "weighted"?)`},
-		{`{"policy":"random"}`, `policy: unknown policy "random", expected one of weighted, failover, multivalue`},
+		{`{"policy":"wieghted"}`, `policy: unknown policy "wieghted", expected one of weighted, failover, multivalue, geo (did you mean "weighted"?)`},
+		{`{"policy":"random"}`, `policy: unknown policy "random", expected one of weighted, failover, multivalue, geo`},
 		{`{"policy":"weighted","steps":["up"]}`, `steps: a pool has either "policy" or "steps", not both`},
 		{`{"steps":[]}`, `steps: a chain has at least one step`},
-		{`{"steps":["upp"]}`, `unknown step "upp", expected one of up, tier, weighted, take (did you mean "up"?)`},
-		{`{"steps":["up",{"geo":{}}]}`, `unknown step "geo", expected one of up, tier, weighted, take`},
-		{`{"steps":[{}]}`, `a step without a name, expected one of up, tier, weighted, take`},
+		{`{"steps":["upp"]}`, `unknown step "upp", expected one of up, geo, tier, weighted, take (did you mean "up"?)`},
+		{`{"steps":["up",{"nearest":{}}]}`, `unknown step "nearest", expected one of up, geo, tier, weighted, take`},
+		{`{"steps":[{}]}`, `a step without a name, expected one of up, geo, tier, weighted, take`},
 		{`{"steps":[7]}`, `expected a step's name, or an object such as {"take":{"n":8}}`},
 		{`{"steps":[["up"]]}`, `expected a step's name, or an object such as {"take":{"n":8}}`},
 		{`{"steps":[{"take":{"n":2},"when":{}}]}`, `a step has one name, expected the end of the object after "take"`},
@@ -82,6 +84,8 @@ func TestSpecErrors(t *testing.T) {
 		// What the JSON library says, in its own words.
 		{`{"polcy":"weighted"}`, `unknown object member name "polcy"`},
 		{`{"steps":[{"take":{"m":8}}]}`, `unknown object member name "m"`},
+		{`{"steps":[{"geo":{"strict":"yes"}}]}`, `unmarshal JSON string into Go bool`},
+		{`{"steps":[{"geo":{"stirct":true}}]}`, `unknown object member name "stirct"`},
 		{`{"steps":[{"up":{"n":8}}]}`, `unknown object member name "n"`},
 		{`{"steps":[{"take":{"n":1,"n":2}}]}`, `duplicate object member name "n"`},
 		{`{"steps":[{"take":8}]}`, `unmarshal JSON number into Go struct`},
@@ -111,6 +115,13 @@ func TestMemberSpec(t *testing.T) {
 			Member{Name: "fra1", Addrs: addrs("192.0.2.10"), Weight: 0, Tier: 1}},
 		{`{"addr":["192.0.2.10"],"weight":65535,"tier":65535}`,
 			Member{Name: "fra1", Addrs: addrs("192.0.2.10"), Weight: 65535, Tier: 65535}},
+		{`{"addr":["192.0.2.10"],"serves":["map:office/berlin","cidr:192.0.2.0/24","cidr:::/0","any"]}`,
+			Member{Name: "fra1", Addrs: addrs("192.0.2.10"), Weight: 1, Tier: 1, Serves: []Term{
+				{Kind: TermMap, Map: "office", Tag: "berlin"},
+				{Kind: TermCIDR, Net: netip.MustParsePrefix("192.0.2.0/24")},
+				{Kind: TermCIDR, Net: netip.MustParsePrefix("::/0")},
+				{Kind: TermAny},
+			}}},
 		{`{"addr":["127.0.0.1","::1","10.0.0.1","fe80::1"]}`,
 			Member{Name: "fra1", Addrs: addrs("127.0.0.1 ::1 10.0.0.1 fe80::1"), Weight: 1, Tier: 1}},
 	}
@@ -126,6 +137,8 @@ func TestMemberSpec(t *testing.T) {
 
 func TestMemberSpecErrors(t *testing.T) {
 	many := strings.TrimSuffix(strings.Repeat(`"192.0.2.1",`, health.MaxAddrs+1), ",")
+	manyTerms := strings.TrimSuffix(strings.Repeat(`"any",`, MaxServes+1), ",")
+	const terms = `expected "cidr:<prefix>", "map:<map>/<tag>" or "any"`
 	tests := []struct{ value, want string }{
 		{`{}`, `addr: expected 1 to 16 addresses, found 0`},
 		{`{"addr":[]}`, `addr: expected 1 to 16 addresses, found 0`},
@@ -144,6 +157,20 @@ func TestMemberSpecErrors(t *testing.T) {
 		{`{"addr":["192.0.2.1"],"weight":65536}`, `weight: 65536 is out of range, expected 0 to 65535`},
 		{`{"addr":["192.0.2.1"],"tier":0}`, `tier: 0 is out of range, expected 1 to 65535`},
 		{`{"addr":["192.0.2.1"],"tier":65536}`, `tier: 65536 is out of range, expected 1 to 65535`},
+		{`{"addr":["192.0.2.1"],"serves":[]}`, `serves: expected at least one term; "any" serves everybody, as a member without it does`},
+		{`{"addr":["192.0.2.1"],"serves":[` + manyTerms + `]}`, `serves: expected at most 256 terms, found 257: networks without end are for a map`},
+		{`{"addr":["192.0.2.1"],"serves":["any","EU"]}`, `serves[1]: "EU" is not known, ` + terms},
+		{`{"addr":["192.0.2.1"],"serves":["continent:EU"]}`, `serves[0]: "continent:EU": no database says in what continent a client is, ` + terms},
+		{`{"addr":["192.0.2.1"],"serves":["country:DE"]}`, `serves[0]: "country:DE": no database says in what country a client is, ` + terms},
+		{`{"addr":["192.0.2.1"],"serves":["subdivision:DE-HE"]}`, `serves[0]: "subdivision:DE-HE": no database says in what subdivision a client is, ` + terms},
+		{`{"addr":["192.0.2.1"],"serves":["asn:64500"]}`, `serves[0]: "asn:64500": no database says what a client's asn is, ` + terms},
+		{`{"addr":["192.0.2.1"],"serves":["cidr:192.0.2.0"]}`, `serves[0]: "cidr:192.0.2.0" is no network, expected one such as "cidr:192.0.2.0/24"`},
+		{`{"addr":["192.0.2.1"],"serves":["cidr:192.0.2.1/24"]}`, `serves[0]: "cidr:192.0.2.1/24" has bits set beyond the prefix, expected "cidr:192.0.2.0/24"`},
+		{`{"addr":["192.0.2.1"],"serves":["cidr:::ffff:192.0.2.0/120"]}`, `serves[0]: "cidr:::ffff:192.0.2.0/120" is IPv4 in IPv6 form, expected "cidr:192.0.2.0/24"`},
+		{`{"addr":["192.0.2.1"],"serves":["map:office"]}`, `serves[0]: "map:office" names no tag of a map, expected "map:<map>/<tag>"`},
+		{`{"addr":["192.0.2.1"],"serves":["map:/eu"]}`, `serves[0]: "map:/eu" names no tag of a map, expected "map:<map>/<tag>"`},
+		{`{"addr":["192.0.2.1"],"serves":["map:office/EU"]}`, `serves[0]: "EU" is not a tag: expected 1 to 63 small letters, digits, dots, hyphens and underscores, a letter or digit at both ends`},
+		{`{"addr":["192.0.2.1"],"serves":["cidr:2001:db8::/32","any","cidr:2001:DB8::/32"]}`, `serves[2]: "cidr:2001:DB8::/32" is there twice`},
 		{`{"addr":["192.0.2"]}`, `ParseAddr("192.0.2"): IPv4 address too short`},
 		{`{"addr":"192.0.2.1"}`, `unmarshal JSON string into Go []netip.Addr`},
 		{`{"addr":["192.0.2.1"],"port":65536}`, `unmarshal JSON number 65536 into Go uint16`},
@@ -154,6 +181,13 @@ func TestMemberSpecErrors(t *testing.T) {
 		if got := fmt.Sprint(err); got != test.want && !(strings.HasPrefix(got, "json:") && strings.Contains(got, test.want)) {
 			t.Errorf("%s: %s, want %s", test.value, got, test.want)
 		}
+	}
+}
+
+func TestMemberSpecMaps(t *testing.T) {
+	m := MemberSpec{Serves: []string{"any", "map:office/berlin", "cidr:10.0.0.0/8", "map:as/eu", "map:office/rome"}}
+	if got, want := m.Maps(), []string{"office", "as"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
@@ -245,12 +279,12 @@ func FuzzSpec(f *testing.F) {
 			fallback, _ := ParseFallback(word)
 			list = append(list, fallback) // every pool is pool 0: itself
 		}
-		p := New("p0", s, list, pool.Members)
+		p := New("p0", s, list, pool.Members, nil)
 		for i, m := range p.Members {
 			for j := range m.Addrs {
 				p.SetHealth(i, j, health.State(choose(3)), "")
 			}
 		}
-		checkSelect(t, []*Pool{p}, random, new(Scratch))
+		checkSelect(t, []*Pool{p}, randomClient(choose), random, new(Scratch))
 	})
 }

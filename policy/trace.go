@@ -8,15 +8,15 @@ import (
 	"meridian/health"
 )
 
-// Trace records how a decision came about: one PoolTrace for each run of a pool's chain. All
-// methods do nothing on a nil *Trace.
+// Trace records how a decision came about: one PoolTrace for each run of a pool's chain.
 type Trace struct {
 	Runs    []PoolTrace `json:"runs"`
 	Outcome string      `json:"outcome"`
 	Given   []string    `json:"given,omitzero"` // members, in order
 
-	stage []Pick // who was in before the step
-	drawn bool   // their order was left to chance
+	stage  []Pick // who was in before the step
+	drawn  bool   // their order was left to chance
+	client Client
 }
 
 // PoolTrace is one run of one pool's chain.
@@ -40,10 +40,11 @@ type MemberTrace struct {
 
 // StepTrace is what one step did.
 type StepTrace struct {
-	Step    string    `json:"step"`
-	Kept    []string  `json:"kept"`
-	Dropped []Dropped `json:"dropped,omitzero"`
-	Note    string    `json:"note,omitzero"`
+	Step     string    `json:"step"`
+	LookedUp []string  `json:"looked_up,omitzero"` // by the step geo: how it found the client, and the scope
+	Kept     []string  `json:"kept"`
+	Dropped  []Dropped `json:"dropped,omitzero"`
+	Note     string    `json:"note,omitzero"`
 }
 
 // Dropped is a member that a step took out, and why.
@@ -52,10 +53,8 @@ type Dropped struct {
 	Why    string `json:"why"`
 }
 
-func (t *Trace) start(p *Pool, c Client, s *Scratch, failOpen bool) {
-	if t == nil {
-		return
-	}
+func (t *Trace) start(p *Pool, c *Client, s *Scratch, failOpen bool) {
+	t.client = *c
 	run := PoolTrace{Pool: p.Name, Why: "asked for"}
 	switch {
 	case failOpen:
@@ -92,32 +91,40 @@ func (p *Pool) stateText(s health.State, member, addr int) string {
 }
 
 func (t *Trace) before(s *Scratch) {
-	if t == nil {
-		return
-	}
 	t.stage, t.drawn = append(t.stage[:0], s.picks...), s.draw != 0
 }
 
 func (t *Trace) after(p *Pool, st *Step, s *Scratch, left, failOpen bool) {
-	if t == nil {
-		return
-	}
 	run := &t.Runs[len(t.Runs)-1]
 	step := StepTrace{Step: st.String()}
+	if st.Op == OpGeo {
+		term, ok := p.matched(t.stage, &t.client)
+		step.LookedUp = p.lookUps(&t.client, ok && term.Kind == TermCIDR)
+		switch {
+		case p.geography == nil:
+			step.Note = "passed over: everybody serves everybody"
+		case !ok && !st.Strict:
+			step.Note = "undone: nobody serves the client"
+		}
+	}
 	switch {
-	case !left && failOpen:
+	case !left && failOpen && !st.Strict:
 		step.Note = "passed over: it would leave nobody"
 		step.Kept = p.names(s.picks)
 	case !left:
 		step.Note = "leaves nobody"
 		for _, pick := range t.stage {
-			step.Dropped = append(step.Dropped, Dropped{p.Members[pick.Member].Name, p.whyNotUp(pick, s)})
+			why := "serves nothing that the client is in"
+			if st.Op == OpUp {
+				why = p.whyNotUp(pick, s)
+			}
+			step.Dropped = append(step.Dropped, Dropped{p.Members[pick.Member()].Name, why})
 		}
 	default:
 		step.Kept = p.names(s.picks)
 		for _, pick := range t.stage {
 			if why, out := p.whyOut(st, pick, s, t); out {
-				step.Dropped = append(step.Dropped, Dropped{p.Members[pick.Member].Name, why})
+				step.Dropped = append(step.Dropped, Dropped{p.Members[pick.Member()].Name, why})
 			}
 		}
 	}
@@ -126,19 +133,21 @@ func (t *Trace) after(p *Pool, st *Step, s *Scratch, left, failOpen bool) {
 
 // whyOut says whether a step took pick out, or some of its addresses, and why.
 func (p *Pool) whyOut(st *Step, pick Pick, s *Scratch, t *Trace) (why string, out bool) {
-	at := slices.IndexFunc(s.picks, func(k Pick) bool { return k.Member == pick.Member })
+	at := slices.IndexFunc(s.picks, func(k Pick) bool { return k.Member() == pick.Member() })
 	if at >= 0 {
-		if lost := pick.Addrs &^ s.picks[at].Addrs; lost != 0 {
-			return "in part: " + p.whyNotUp(Pick{pick.Member, lost}, s), true
+		if pick = pick.only(^s.picks[at].Addrs()); pick.Addrs() != 0 {
+			return "in part: " + p.whyNotUp(pick, s), true
 		}
 		return "", false
 	}
-	m := &p.Members[pick.Member]
+	m := &p.Members[pick.Member()]
 	switch st.Op {
 	case OpUp:
 		return p.whyNotUp(pick, s), true
+	case OpGeo:
+		return p.whyNotServing(pick.Member(), s.picks, &t.client), true
 	case OpTier:
-		chosen := p.Members[s.picks[0].Member].Tier
+		chosen := p.Members[s.picks[0].Member()].Tier
 		if chosen > m.Tier {
 			return fmt.Sprintf("tier %d; the draw for trickle chose tier %d", m.Tier, chosen), true
 		}
@@ -151,19 +160,19 @@ func (p *Pool) whyOut(st *Step, pick Pick, s *Scratch, t *Trace) (why string, ou
 
 // whyNotTaken says why a take that kept some of those on stage left m out.
 func (p *Pool) whyNotTaken(st *Step, m *Member, t *Trace, kept []Pick) string {
-	sameSite := func(k Pick) bool { return p.Members[k.Member].Site == m.Site }
+	sameSite := func(k Pick) bool { return p.Members[k.Member()].Site == m.Site }
 	last := kept[len(kept)-1]
 	switch {
 	case st.Distinct && m.Site != "" && slices.ContainsFunc(kept, sameSite):
 		return "its site " + m.Site + " is given already"
 	case !t.drawn:
 		return fmt.Sprintf("not among the first %d", st.N)
-	case m.Weight == 0 && p.Members[last.Member].Weight > 0:
+	case m.Weight == 0 && p.Members[last.Member()].Weight > 0:
 		return "weight 0: only when nothing else is left"
 	}
 	total := 0
 	for _, pick := range t.stage {
-		total += int(p.hot[pick.Member].weight)
+		total += int(pick.weight())
 	}
 	if total == 0 {
 		return "not drawn"
@@ -174,10 +183,10 @@ func (p *Pool) whyNotTaken(st *Step, m *Member, t *Trace, kept []Pick) string {
 // whyNotUp names the addresses of pick and their states.
 func (p *Pool) whyNotUp(pick Pick, s *Scratch) string {
 	var parts []string
-	for j, a := range p.Members[pick.Member].Addrs {
-		if pick.Addrs&(1<<j) != 0 {
-			state := s.words[pick.Member].State(j)
-			text := a.String() + " is " + p.stateText(state, int(pick.Member), j)
+	for j, a := range p.Members[pick.Member()].Addrs {
+		if pick.Addrs()&(1<<j) != 0 {
+			state := s.words[pick.Member()].State(j)
+			text := a.String() + " is " + p.stateText(state, pick.Member(), j)
 			if state == health.Unknown {
 				text += ", and another is known to be up"
 			}
@@ -190,7 +199,7 @@ func (p *Pool) whyNotUp(pick Pick, s *Scratch) string {
 func (p *Pool) names(picks []Pick) []string {
 	names := make([]string, len(picks))
 	for i, pick := range picks {
-		names[i] = p.Members[pick.Member].Name
+		names[i] = p.Members[pick.Member()].Name
 	}
 	return names
 }
@@ -219,9 +228,6 @@ func (r *PoolTrace) note(format string, args ...any) {
 }
 
 func (t *Trace) decided(d *Decision) {
-	if t == nil {
-		return
-	}
 	t.Outcome = d.Outcome.String()
 	if d.FailOpen {
 		t.Outcome += " (fail open)"

@@ -27,20 +27,29 @@ func traceText(t *Trace) string {
 			}
 			b.WriteByte('\n')
 		}
-		for _, step := range run.Steps {
-			fmt.Fprintf(&b, "  %s → %s\n", step.Step, strings.Join(step.Kept, " "))
-			for _, d := range step.Dropped {
-				fmt.Fprintf(&b, "    %s: %s\n", d.Member, d.Why)
-			}
-			if step.Note != "" {
-				fmt.Fprintf(&b, "    (%s)\n", step.Note)
-			}
+		for i := range run.Steps {
+			b.WriteString(stepText(&run.Steps[i]))
 		}
 		if run.Note != "" {
 			fmt.Fprintf(&b, "  (%s)\n", run.Note)
 		}
 	}
 	fmt.Fprintf(&b, "%s: %s\n", t.Outcome, strings.Join(t.Given, " "))
+	return b.String()
+}
+
+func stepText(step *StepTrace) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "  %s → %s\n", step.Step, strings.Join(step.Kept, " "))
+	for _, line := range step.LookedUp {
+		fmt.Fprintf(&b, "    %s\n", line)
+	}
+	for _, d := range step.Dropped {
+		fmt.Fprintf(&b, "    %s: %s\n", d.Member, d.Why)
+	}
+	if step.Note != "" {
+		fmt.Fprintf(&b, "    (%s)\n", step.Note)
+	}
 	return b.String()
 }
 
@@ -201,7 +210,7 @@ servfail: ` + `
 		t.Run(test.name, func(t *testing.T) {
 			pools := scene(t, test.pools)
 			var trace Trace
-			Select(pools[0], pools, Client{}, test.random, new(Scratch), &trace)
+			selected(pools[0], pools, &Client{}, test.random, new(Scratch), &trace)
 			if got := traceText(&trace); got != test.want[1:] {
 				t.Errorf("%s\ngives\n%swant%s", test.pools, got, test.want)
 			}
@@ -216,7 +225,7 @@ func TestTraceReasons(t *testing.T) {
 	p.SetHealth(0, 1, 0, "no answer yet")
 	p.SetHealth(0, 2, 1, "200 OK")
 	var trace Trace
-	Select(p, nil, Client{}, 0, new(Scratch), &trace)
+	selected(p, nil, &Client{}, 0, new(Scratch), &trace)
 	want := `web: asked for
   a w1 t1 [10.0.0.1 down (connection refused), 10.0.0.2 unknown (no answer yet), 10.0.0.3 up]
   b w1 t1 [10.0.1.1 down]
@@ -229,10 +238,10 @@ chosen: a
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 
-	unchecked := New("web", Spec{}, nil, []Member{{Name: "a", Addrs: p.Members[0].Addrs[:1], Weight: 1, Tier: 1}})
+	unchecked := New("web", Spec{}, nil, []Member{{Name: "a", Addrs: p.Members[0].Addrs[:1], Weight: 1, Tier: 1}}, nil)
 	unchecked.SetHealth(0, 0, 1, "")
 	trace = Trace{}
-	Select(unchecked, nil, Client{}, 0, new(Scratch), &trace)
+	selected(unchecked, nil, &Client{}, 0, new(Scratch), &trace)
 	if got, want := trace.Runs[0].Members[0].Addrs[0], "10.0.0.1 up (not checked)"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -241,7 +250,7 @@ chosen: a
 func TestTraceMaxVisits(t *testing.T) {
 	pools := chainOfPools(t, maxVisits+1)
 	var trace Trace
-	Select(pools[0], pools, Client{}, 0, new(Scratch), &trace)
+	selected(pools[0], pools, &Client{}, 0, new(Scratch), &trace)
 	last := trace.Runs[len(trace.Runs)-1]
 	want := PoolTrace{
 		Pool: "p64",
@@ -255,7 +264,7 @@ func TestTraceMaxVisits(t *testing.T) {
 func TestTraceMaxGiven(t *testing.T) {
 	pools := scene(t, "web [\"up\"]\n"+strings.Repeat("  m 4+ 4+ 4+\n", 400))
 	var trace Trace
-	d := Select(pools[0], pools, Client{}, 0, new(Scratch), &trace)
+	d := selected(pools[0], pools, &Client{}, 0, new(Scratch), &trace)
 	want := "67 members left out: an answer holds 1000 addresses at most"
 	if note := trace.Runs[0].Note; note != want || len(d.Picks) != 333 {
 		t.Errorf("%d given, noted %q, want 333 and %q", len(d.Picks), note, want)
@@ -268,7 +277,7 @@ func TestTraceJSON(t *testing.T) {
 web weighted on_empty nodata
   a 4-`)
 	var trace Trace
-	Select(pools[0], pools, Client{}, 0, new(Scratch), &trace)
+	selected(pools[0], pools, &Client{}, 0, new(Scratch), &trace)
 	got, err := json.Marshal(trace, json.Deterministic(true), jsontext.Multiline(true), jsontext.WithIndent(" "))
 	if err != nil {
 		t.Fatal(err)

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
 	"meridian/health"
+	"meridian/policy/geo"
 	"meridian/spec"
 )
 
@@ -16,7 +18,7 @@ import (
 // with it nothing but mix and below: how a random number becomes a draw.
 type twin struct {
 	pools   []*Pool
-	family  Family
+	client  Client
 	random  uint64
 	visited int
 }
@@ -28,8 +30,8 @@ type candidate struct {
 }
 
 // twinSelect returns a decision as text: see twinText.
-func twinSelect(p *Pool, pools []*Pool, f Family, random uint64) string {
-	w := &twin{pools: pools, family: f, random: random}
+func twinSelect(p *Pool, pools []*Pool, c *Client, random uint64) string {
+	w := &twin{pools: pools, client: *c, random: random}
 	if decided := w.decide(p, true); decided != "" {
 		return decided
 	}
@@ -73,7 +75,7 @@ func (w *twin) chain(p *Pool, open bool) []candidate {
 	for _, m := range p.Members {
 		var addrs []string
 		for _, a := range m.Addrs {
-			if a.Is6() == (w.family == IPv6) {
+			if a.Is6() == (w.client.Family == IPv6) {
 				addrs = append(addrs, a.String())
 			}
 		}
@@ -93,6 +95,12 @@ func (w *twin) chain(p *Pool, open bool) []candidate {
 			if len(left) > 0 {
 				in = left
 			} else if !open {
+				return nil
+			}
+		case OpGeo:
+			if left := w.geo(p, in); len(left) > 0 {
+				in = left
+			} else if step.Strict {
 				return nil
 			}
 		case OpTier:
@@ -128,6 +136,72 @@ func (w *twin) inState(p *Pool, in []candidate, state health.State) (left []cand
 		}
 	}
 	return left
+}
+
+// geo looks at every term of every member.
+func (w *twin) geo(p *Pool, in []candidate) (left []candidate) {
+	a := w.address(p)
+	rank := func(c candidate) (best int) {
+		terms := p.Members[p.Member(c.name)].Serves
+		if len(terms) == 0 {
+			return 1
+		}
+		for _, t := range terms {
+			switch {
+			case t.Kind == TermAny:
+				best = max(best, 1)
+			case t.Kind == TermMap && w.tag(p, t.Map, a) == t.Tag:
+				best = max(best, 2)
+			case t.Kind == TermCIDR && t.Net.Contains(a):
+				best = max(best, 3+t.Net.Bits())
+			}
+		}
+		return best
+	}
+	best := 0
+	for _, c := range in {
+		best = max(best, rank(c))
+	}
+	for _, c := range in {
+		if best > 0 && rank(c) == best {
+			left = append(left, c)
+		}
+	}
+	return left
+}
+
+// tag is "" where the map, of which the parts are asked, has none for the address.
+func (w *twin) tag(p *Pool, name string, a netip.Addr) string {
+	m := p.geography.written[name]
+	if m == nil {
+		return ""
+	}
+	tag, _ := m.Lookup(a)
+	return m.Name(tag)
+}
+
+// address is the client's as far as p is concerned.
+func (w *twin) address(p *Pool) netip.Addr {
+	subnet := w.client.Subnet
+	if !subnet.IsValid() || subnet.Bits() == 0 {
+		return w.client.Addr
+	}
+	covered := !slices.ContainsFunc(specials, func(s netip.Prefix) bool { return s.Contains(subnet.Addr()) })
+	for _, m := range p.Members {
+		for _, t := range m.Serves {
+			if t.Kind == TermCIDR {
+				covered = covered || t.Net.Contains(subnet.Addr())
+			}
+			if t.Kind == TermMap && p.geography.written[t.Map] != nil {
+				_, found := p.geography.written[t.Map].Net(subnet.Addr())
+				covered = covered || found
+			}
+		}
+	}
+	if covered {
+		return subnet.Addr()
+	}
+	return w.client.Addr
 }
 
 func (w *twin) tier(p *Pool, in []candidate, trickle spec.Share, draw uint64) (left []candidate) {
@@ -204,10 +278,10 @@ func sameText(d Decision) string {
 	}
 	var given []candidate
 	for _, pick := range d.Picks {
-		m := d.Pool.Members[pick.Member]
+		m := d.Pool.Members[pick.Member()]
 		c := candidate{name: m.Name}
 		for i, a := range m.Addrs {
-			if pick.Addrs&(1<<i) != 0 {
+			if pick.Addrs()&(1<<i) != 0 {
 				c.addrs = append(c.addrs, a.String())
 			}
 		}
@@ -218,15 +292,22 @@ func sameText(d Decision) string {
 
 // randomPools makes a few pools of choices: choose(n) is one of 0…n−1.
 func randomPools(choose func(n int) int) []*Pool {
+	randomNets = randomNets[:0]
 	number := 1 + choose(4)
 	pools := make([]*Pool, number)
+	maps := map[string]*geo.Map{}
+	for _, name := range []string{"m1", "m2"}[:choose(3)] {
+		maps[name] = randomMap(name, choose)
+	}
 	for id := range pools {
-		s := Spec{Check: "web", Policy: []string{"", "weighted", "failover", "multivalue"}[choose(4)]}
+		s := Spec{Check: "web", Policy: []string{"", "weighted", "failover", "multivalue", "geo"}[choose(5)]}
 		if choose(2) == 0 {
 			s.Policy = ""
 			for range 1 + choose(5) {
 				step := Step{Op: Op(choose(len(opNames))), N: 1}
 				switch {
+				case step.Op == OpGeo:
+					step.Strict = choose(2) == 0
 				case step.Op == OpTier && choose(2) == 0:
 					step.Trickle = spec.Share(choose(101)) / 100
 					step.trickle = bound(step.Trickle)
@@ -257,12 +338,15 @@ func randomPools(choose func(n int) int) []*Pool {
 				Tier:   []uint16{1, 1, 2, 3, 65535}[choose(5)],
 				Site:   []string{"", "fra", "ams", "lon"}[choose(4)],
 			}
+			for range max(0, choose(6)-2) {
+				members[i].Serves = append(members[i].Serves, randomTerm(choose))
+			}
 			v4 := choose(3) > 0
 			for j := range 1 + choose(3) {
 				members[i].Addrs = append(members[i].Addrs, addr(v4 == (choose(4) == 0), i, j))
 			}
 		}
-		pools[id] = New(fmt.Sprint("p", id), s, fallbacks, members)
+		pools[id] = New(fmt.Sprint("p", id), s, fallbacks, members, maps)
 		mood := choose(4) // 0: all down
 		for i, m := range members {
 			for j := range m.Addrs {
@@ -277,27 +361,69 @@ func randomPools(choose func(n int) int) []*Pool {
 	return pools
 }
 
+var randomNets []netip.Prefix // that the pools made last are of
+
+// randomNet is one of few that lie within each other and beside each other, in places of every kind.
+func randomNet(choose func(n int) int) netip.Prefix {
+	bases := []string{"10.0.0.0", "198.51.100.0", "11.0.0.0", "192.168.255.0", "2001:db8::", "fd00::", "::"}
+	b := netip.MustParseAddr(bases[choose(len(bases))]).AsSlice()
+	for range choose(3) {
+		b[choose(len(b))] ^= 1 << choose(8)
+	}
+	a, _ := netip.AddrFromSlice(b)
+	p, _ := a.Prefix([]int{0, 1, 6, 7, 8, 9, 10, 15, 16, 20, 23, 24, 25, 31, 32}[choose(15)])
+	randomNets = append(randomNets, p)
+	return p
+}
+
+func randomTerm(choose func(n int) int) Term {
+	switch choose(6) {
+	case 0:
+		return Term{Kind: TermAny}
+	case 1, 2:
+		return Term{Kind: TermMap, Map: []string{"m1", "m2", "gone"}[choose(3)], Tag: []string{"a", "b", "c", "none"}[choose(4)]}
+	}
+	return Term{Kind: TermCIDR, Net: randomNet(choose)}
+}
+
+func randomMap(name string, choose func(n int) int) *geo.Map {
+	part := geo.Part{Net: map[netip.Prefix]string{}, Default: []string{"", "", "a", "b"}[choose(4)]}
+	for range choose(8) {
+		part.Net[randomNet(choose)] = []string{"a", "b", "c"}[choose(3)]
+	}
+	return geo.NewMap(name, map[string]geo.Part{"all": part})
+}
+
+// randomClient asks with a subnet or without.
+func randomClient(choose func(n int) int) *Client {
+	c := &Client{Addr: randomNet(choose).Addr(), Family: Family(choose(2))}
+	if choose(3) > 0 {
+		c.Subnet = randomNet(choose)
+	}
+	return c
+}
+
 // checkSelect says where Select disagrees with its twin, with itself, or with its trace.
-func checkSelect(t *testing.T, pools []*Pool, random uint64, used *Scratch) {
+func checkSelect(t *testing.T, pools []*Pool, client *Client, random uint64, used *Scratch) {
 	t.Helper()
 	for _, family := range []Family{IPv4, IPv6} {
-		c := Client{Family: family}
-		want := twinSelect(pools[0], pools, family, random)
-		d := Select(pools[0], pools, c, random, used, nil)
+		c := &Client{client.Addr, client.Subnet, family}
+		want := twinSelect(pools[0], pools, c, random)
+		d := selected(pools[0], pools, c, random, used, nil)
 		if got := sameText(d); got != want {
-			t.Fatalf("%s\nrandom %#x, %v: Select gives\n%s, the twin\n%s", describe(pools), random, family, got, want)
+			t.Fatalf("%s\nrandom %#x, %+v: Select gives\n%s, the twin\n%s", describe(pools), random, c, got, want)
 		}
-		again := Select(pools[0], pools, c, random, new(Scratch), nil)
-		if again.Outcome != d.Outcome || again.FailOpen != d.FailOpen || again.Pool != d.Pool || !slices.Equal(again.Picks, d.Picks) {
-			t.Fatalf("%s\nrandom %#x, %v: another time it gives %s, not %s", describe(pools), random, family, sameText(again), want)
+		again := selected(pools[0], pools, c, random, new(Scratch), nil)
+		if again.Outcome != d.Outcome || again.FailOpen != d.FailOpen || again.Pool != d.Pool || again.Scope != d.Scope || !slices.Equal(again.Picks, d.Picks) {
+			t.Fatalf("%s\nrandom %#x, %+v: another time it gives %s, not %s", describe(pools), random, c, sameText(again), want)
 		}
 		var trace Trace
-		traced := Select(pools[0], pools, c, random, new(Scratch), &trace)
+		traced := selected(pools[0], pools, c, random, new(Scratch), &trace)
 		if got := sameText(traced); got != want {
-			t.Fatalf("%s\nrandom %#x, %v: with a trace it gives\n%s, without\n%s", describe(pools), random, family, got, want)
+			t.Fatalf("%s\nrandom %#x, %+v: with a trace it gives\n%s, without\n%s", describe(pools), random, c, got, want)
 		}
 		if err := checkTrace(&trace, traced, pools); err != nil {
-			t.Fatalf("%s\nrandom %#x, %v: %v", describe(pools), random, family, err)
+			t.Fatalf("%s\nrandom %#x, %+v: %v", describe(pools), random, c, err)
 		}
 	}
 }
@@ -330,8 +456,9 @@ func TestSelectTwin(t *testing.T) {
 		pools := randomPools(random.IntN)
 		for range 3 {
 			n := random.Uint64()
-			checkSelect(t, pools, n, &used)
-			d := Select(pools[0], pools, Client{}, n, &used, nil)
+			c := randomClient(random.IntN)
+			checkSelect(t, pools, c, n, &used)
+			d := selected(pools[0], pools, c, n, &used, nil)
 			ending := d.Outcome.String()
 			if d.FailOpen {
 				ending += ", fail open"
@@ -363,8 +490,8 @@ func TestSelectTwinLarge(t *testing.T) {
 			}
 		}
 		s := Spec{Steps: []Step{{Op: OpUp}, {Op: OpWeighted}}}
-		p := New("p0", s, []Fallback{{Kind: FallbackAll}}, members)
-		checkSelect(t, []*Pool{p}, random.Uint64(), new(Scratch))
+		p := New("p0", s, []Fallback{{Kind: FallbackAll}}, members, nil)
+		checkSelect(t, []*Pool{p}, &Client{}, random.Uint64(), new(Scratch))
 	}
 }
 
@@ -378,14 +505,15 @@ func FuzzSelect(f *testing.F) {
 		f.Add(choices, random.Uint64())
 	}
 	f.Fuzz(func(t *testing.T, choices []byte, n uint64) {
-		pools := randomPools(func(n int) int {
+		choose := func(n int) int {
 			if len(choices) == 0 {
 				return 0
 			}
 			c := int(choices[0]) % n
 			choices = choices[1:]
 			return c
-		})
-		checkSelect(t, pools, n, new(Scratch))
+		}
+		c := randomClient(choose)
+		checkSelect(t, randomPools(choose), c, n, new(Scratch))
 	})
 }

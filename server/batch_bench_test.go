@@ -35,7 +35,7 @@ func manyNames(n int, steered bool) *atomic.Pointer[zones.Snapshot] {
 		for m := range members {
 			members[m] = policy.Member{Name: fmt.Sprint("m", m), Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, byte(m), byte(i >> 8), byte(i)})}, Weight: uint16(5 - m), Tier: 1}
 		}
-		e.SetPool(policy.ID(i), policy.New(fmt.Sprint("p", i), policy.Spec{}, []policy.Fallback{{}}, members))
+		e.SetPool(policy.ID(i), policy.New(fmt.Sprint("p", i), policy.Spec{}, []policy.Fallback{{}}, members, nil))
 		e.Put(o, zones.SteeredPart(policy.ID(i), 30, zones.SteeredTypes, 1))
 	}
 	view := new(atomic.Pointer[zones.Snapshot])

@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/binary"
+	"net/netip"
 
 	"github.com/miekg/dns"
 )
@@ -76,6 +77,26 @@ func validSubnet(b []byte) bool {
 	return bits%8 == 0 || addr[len(addr)-1]<<(bits%8) == 0
 }
 
+// clientSubnet is what the client subnet option says: the zero value where it is absent or names no
+// address.
+func (m *message) clientSubnet() netip.Prefix {
+	b := m.subnet[:m.subnetSize]
+	if len(b) < 4 {
+		return netip.Prefix{}
+	}
+	switch addr := b[4:]; binary.BigEndian.Uint16(b) {
+	case 1:
+		var a [4]byte
+		copy(a[:], addr)
+		return netip.PrefixFrom(netip.AddrFrom4(a), int(b[2]))
+	case 2:
+		var a [16]byte
+		copy(a[:], addr)
+		return netip.PrefixFrom(netip.AddrFrom16(a), int(b[2]))
+	}
+	return netip.Prefix{}
+}
+
 // optSize is how much room the OPT record of the reply takes, its extended error apart.
 func (w *worker) optSize() int {
 	in := w.in
@@ -114,9 +135,13 @@ func (w *worker) opt(buf []byte, at, limit int, r *response) int {
 		end = option(buf, end, dns.EDNS0NSID, len(w.self.nsid))
 		copy(buf[end-len(w.self.nsid):], w.self.nsid)
 	}
-	if in.subnetSize > 0 { // RFC 7871 §7.2.1; scope 0: no answer depends on the client yet
+	if in.subnetSize > 0 { // RFC 7871 §7.2.1
 		end = option(buf, end, dns.EDNS0SUBNET, in.subnetSize)
-		copy(buf[end-in.subnetSize:], in.subnet[:in.subnetSize])
+		content := buf[end-in.subnetSize : end]
+		copy(content, in.subnet[:in.subnetSize])
+		if content[2] > 0 { // who names no network is told of none
+			content[3] = r.scope
+		}
 	}
 	if in.keepalive {
 		end = option(buf, end, dns.EDNS0TCPKEEPALIVE, 2)

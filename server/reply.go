@@ -84,6 +84,7 @@ type response struct {
 	result Result
 	aa     bool
 	sets   []zones.RRset
+	scope  uint8                // prefix length (RFC 7871 §7.2.1)
 	err    *zones.ExtendedError // nil: none
 }
 
@@ -120,7 +121,8 @@ func (w *worker) answerTo(in *message, buf []byte, client netip.Addr) int {
 	case in.tsigSize > 0:
 		r.result = NotAuth // RFC 8945 §5.2.1: no key is known yet
 	case in.class == dns.ClassINET:
-		w.ask(&in.query, client, &r)
+		in.query.Client.Addr, in.query.Client.Subnet = client, in.clientSubnet()
+		w.ask(&in.query, &r)
 	case in.class == dns.ClassCHAOS:
 		w.self.answer(&in.query, &r)
 	default:
@@ -130,7 +132,7 @@ func (w *worker) answerTo(in *message, buf []byte, client netip.Addr) int {
 }
 
 // ask answers the question.
-func (w *worker) ask(q *zones.Query, client netip.Addr, r *response) {
+func (w *worker) ask(q *zones.Query, r *response) {
 	switch q.Type {
 	case dns.TypeAXFR, dns.TypeIXFR: // transfers have their place here
 		r.result, r.err = NotServed, errNotSupported
@@ -147,9 +149,8 @@ func (w *worker) ask(q *zones.Query, client netip.Addr, r *response) {
 		r.result, r.err = NotReady, errNotReady
 		return
 	}
-	q.Client.Addr = client
 	q.Random = w.random.Uint64()
 	a := &w.answer
 	zones.Resolve(snapshot, q, a, nil)
-	r.result, r.aa, r.sets, r.err = Result(a.Outcome), a.AA, a.Sets, a.Error
+	r.result, r.aa, r.sets, r.scope, r.err = Result(a.Outcome), a.AA, a.Sets, a.Scope, a.Error
 }

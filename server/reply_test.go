@@ -297,6 +297,12 @@ var wireTests = []struct {
 	{"an offer of 65535 is 1232", "9715 §3.1", withOPT("big.example.com", opt(65535)), "NOERROR aa tc 1/0/0/1" + optOut},
 
 	// What Resolve gives, steered names included; the oracle has the rest.
+	{"steered by a subnet", "7871 §7.2.1", withOPT("geo.example.com", opt(1232, subnet(1, 24, 0, 198, 51, 100))), "NOERROR aa 1/1/0/1" + optOut + " 8=198.51.100.0/24/24"},
+	{"steered by a longer subnet", "7871 §7.2.1", withOPT("geo.example.com", opt(1232, subnet(1, 32, 0, 198, 51, 101, 7))), "NOERROR aa 1/1/0/1" + optOut + " 8=198.51.101.7/32/24"},
+	{"steered by a subnet of IPv6", "7871 §7.2.1", withOPT("geo.example.com", opt(1232, subnet(2, 56, 0, 0x20, 1, 0xd, 0xb8, 0, 0xa, 1))), "NOERROR aa 1/1/0/1" + optOut + " 8=[2001:db8:a:100::]/56/48"},
+	{"steered, by a subnet that nobody serves", "7871 §7.2.1", withOPT("geo.example.com", opt(1232, subnet(1, 24, 0, 203, 0, 112))), "NOERROR aa 1/1/0/1" + optOut + " 8=203.0.112.0/24/5"},
+	{"steered, by no subnet", "7871 §7.1.2", withOPT("geo.example.com", opt(1232, subnet(1, 0, 0))), "NOERROR aa 1/1/0/1" + optOut + " 8=0.0.0.0/0/0"},
+	{"not there, whatever the subnet", "7871 §7.4", join(header(0, 1, 0, 0, 1), question("geo.example.com", dns.TypeAAAA, 1), opt(1232, subnet(1, 24, 0, 198, 51, 100))), "NOERROR aa 1/0/1/1" + optOut + " 8=198.51.100.0/24/0"},
 	{"steered", "", withOPT("pool.example.com", opt(1232, subnet(1, 24, 0, 10, 2, 3))), "NOERROR aa 1/1/0/1" + optOut + " 8=10.2.3.0/24/0"},
 	{"steered, no such address", "2308 §2.2", typed("pool.example.com", dns.TypeAAAA), "NOERROR aa 1/0/1/0"},
 	{"CNAME to a steered name", "1034 §4.3.2", plain("cnpool.example.com"), "NOERROR aa 1/2/0/0"},
@@ -368,6 +374,33 @@ func TestClient(t *testing.T) {
 	}
 }
 
+// TestSubnetSteers: the client subnet reaches the policy, and without one the address of who asks.
+func TestSubnetSteers(t *testing.T) {
+	w := testWorker(false)
+	for _, test := range []struct {
+		client string
+		msg    []byte
+		want   string
+	}{
+		{"203.0.113.9", withOPT("geo.example.com", opt(1232, subnet(1, 24, 0, 198, 51, 100))), "192.0.2.101"},
+		{"198.51.100.1", withOPT("geo.example.com", opt(1232, subnet(1, 24, 0, 198, 51, 101))), "192.0.2.103"},
+		{"198.51.100.1", withOPT("geo.example.com", opt(1232, subnet(2, 56, 0, 0x20, 1, 0xd, 0xb8, 0, 0xa, 1))), "192.0.2.102"},
+		{"198.51.100.1", withOPT("geo.example.com", opt(1232, subnet(1, 0, 0))), "192.0.2.101"},
+		{"198.51.101.1", withOPT("geo.example.com", opt(1232)), "192.0.2.103"},
+		{"2001:db8:a::1", plain("geo.example.com"), "192.0.2.102"},
+	} {
+		buf := make([]byte, maxUDP)
+		n := w.reply(buf, copy(buf, test.msg), netip.MustParseAddr(test.client))
+		var m dns.Msg
+		if err := m.Unpack(buf[:n]); err != nil {
+			t.Fatal(err)
+		}
+		if len(m.Answer) != 1 || m.Answer[0].(*dns.A).A.String() != test.want {
+			t.Errorf("from %s: %v, want %s", test.client, m.Answer, test.want)
+		}
+	}
+}
+
 // TestStatsOfReplies: every reply is counted once, by its result.
 func TestStatsOfReplies(t *testing.T) {
 	w := testWorker(false)
@@ -391,7 +424,7 @@ func TestStatsOfReplies(t *testing.T) {
 	if got.Truncated != 3 {
 		t.Errorf("%d truncated, want 3", got.Truncated)
 	}
-	if got.Subnet != 10 || got.EDNS <= got.Subnet {
+	if got.Subnet != 16 || got.EDNS <= got.Subnet {
 		t.Errorf("%d with a subnet, %d with EDNS", got.Subnet, got.EDNS)
 	}
 }

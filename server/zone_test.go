@@ -142,8 +142,8 @@ func put(e *zones.Edit, rrs []dns.RR) {
 }
 
 // testView holds content and the steered names pool.example.com (192.0.2.101 and .102 up, .103
-// down, TTL 30), failopen (all down), nobody (all down, on_empty nodata) and servfail, and
-// cnpool, a CNAME to pool.
+// down, TTL 30), failopen (all down), nobody (all down, on_empty nodata), servfail, and geo (each serves
+// a network), and cnpool, a CNAME to pool.
 func testView() *atomic.Pointer[zones.Snapshot] {
 	e := zones.New().Edit()
 	put(e, content)
@@ -162,7 +162,7 @@ func testView() *atomic.Pointer[zones.Snapshot] {
 		{"nobody", 0, policy.Fallback{Kind: policy.FallbackNoData}},
 		{"servfail", 0, policy.Fallback{Kind: policy.FallbackServFail}},
 	} {
-		pool := policy.New(p.name, policy.Spec{Check: "tcp"}, []policy.Fallback{p.onEmpty}, members)
+		pool := policy.New(p.name, policy.Spec{Check: "tcp"}, []policy.Fallback{p.onEmpty}, members, nil)
 		for m := range members {
 			state := health.Down
 			if m < p.up {
@@ -174,6 +174,11 @@ func testView() *atomic.Pointer[zones.Snapshot] {
 		o := owner(p.name+".example.com.", []string{"example.com."})
 		e.Put(o, zones.SteeredPart(policy.ID(i), 30, zones.SteeredTypes, 1))
 	}
+	for i, serves := range []string{"cidr:198.51.100.0/24", "cidr:2001:db8:a::/48", "cidr:198.51.101.0/24"} {
+		members[i].Serves = []policy.Term{must(policy.ParseTerm(serves))}
+	}
+	e.SetPool(4, policy.New("geo", policy.Spec{Policy: "geo"}, []policy.Fallback{{}}, members, nil))
+	e.Put(owner("geo.example.com.", []string{"example.com."}), zones.SteeredPart(4, 30, zones.SteeredTypes, 1))
 	cnpool := must(zones.ParseRRset(owner("cnpool.example.com.", []string{"example.com."}), dns.TypeCNAME, "pool", 1))
 	e.Put(owner("cnpool.example.com.", []string{"example.com."}), cnpool)
 	view := new(atomic.Pointer[zones.Snapshot])

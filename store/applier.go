@@ -157,7 +157,7 @@ func (a *Applier) compare(ctx context.Context, updates <-chan Update, compared c
 		case <-ctx.Done():
 			return
 		case u := <-updates:
-			u.compare(a.Snapshot.Load())
+			a.inTurn(u, func() { u.compare(a.Snapshot.Load()) })
 			select {
 			case compared <- u:
 			case <-ctx.Done():
@@ -167,10 +167,20 @@ func (a *Applier) compare(ctx context.Context, updates <-chan Update, compared c
 	}
 }
 
+// inTurn does what an update asks for: at leisure where it is much and queries are answered meanwhile.
+func (a *Applier) inTurn(u Update, f func()) {
+	if len(u.Entries) < manyKeys || a.Snapshot.Load() == nil {
+		f()
+		return
+	}
+	atLeisure(f)
+}
+
 // apply takes an update in.
 func (a *Applier) apply(ctx context.Context, u Update) {
 	start, first := time.Now(), !a.published
-	s := a.registry.Apply(u)
+	var s *zones.Snapshot
+	a.inTurn(u, func() { s = a.registry.Apply(u) })
 	if a.registry.WantsRead() {
 		signal(a.again)
 	}

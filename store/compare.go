@@ -9,30 +9,51 @@ import (
 	"meridian/zones"
 )
 
-// compare marks the names in all there is that s has as they are. It may be called by any goroutine
-// ahead of Apply, so that to look through a million names keeps no change waiting.
+// found is what a snapshot has of a name's key.
+type found uint8
+
+const (
+	foundNoName found = iota // it is no name's
+	foundNothing
+	foundOther // not this value
+	foundSame
+)
+
+// compare looks up what s has of the names in all there is. It may be called by any goroutine ahead of
+// Apply, so that to look through a million names keeps no change waiting.
 func (u *Update) compare(s *zones.Snapshot) {
-	if !u.Full || s == nil {
+	if !u.Full || s == nil || u.compared == s {
 		return
 	}
-	u.unchanged, u.compared = make([]bool, len(u.Entries)), s
+	u.found, u.compared = make([]found, len(u.Entries)), s
+	var name zones.Name
 	for i, e := range u.Entries {
-		u.unchanged[i] = ownerPrefix(e.Key) != "" && nameIs(s, e)
+		u.found[i] = lookUp(s, e, &name)
 	}
 }
 
-// nameIs says whether s has a name's key with this value.
-func nameIs(s *zones.Snapshot, e Entry) bool {
-	k, err := parseKey(e.Key)
-	if err != nil {
-		return false
+// lookUp says what s has of a name's key. name is for its use.
+func lookUp(s *zones.Snapshot, e Entry, name *zones.Name) found {
+	_, _, last := cutNameKey(e.Key)
+	if last == 0 {
+		return foundNoName
 	}
-	typ, err := parseType(e.Key[strings.LastIndexByte(e.Key, '/')+1:])
+	k, err := parseNameKey(e.Key, name)
 	if err != nil {
-		return false
+		return foundNothing
+	}
+	typ, err := parseType(e.Key[last:])
+	if err != nil {
+		return foundNothing
 	}
 	part, ok := s.Part(k.owner, typ)
-	return ok && part.Kind != zones.Broken && part.Revision == e.Revision
+	switch {
+	case !ok:
+		return foundNothing
+	case part.Kind != zones.Broken && part.Revision == e.Revision:
+		return foundSame
+	}
+	return foundOther
 }
 
 // differences turns all there is into the changes that lead to it from what is served. Revisions tell
@@ -41,17 +62,17 @@ func (r *Registry) differences(u Update) []Entry {
 	if r.snapshot == nil {
 		return u.Entries
 	}
+	u.compare(r.snapshot)
 	var changed []Entry
 	listed := 0 // keys of zones that have made something
 	for i, e := range u.Entries {
-		same := u.compared == r.snapshot && u.unchanged[i]
-		if same || r.hasMade(e.Key) {
+		if f := u.found[i]; f == foundOther || f == foundSame || f == foundNoName && r.hasMade(e.Key) {
 			listed++
 		}
-		if !r.guard.held.has(e.Key) && (same && r.faults.byKey[e.Key] == nil || r.taken(e)) {
+		if !r.guard.held.has(e.Key) && r.taken(e, u.found[i]) {
 			continue
 		}
-		changed = append(changed, e)
+		changed = appendInParts(changed, e)
 		if e.Revision <= r.snapshot.Revision && !r.fromImage {
 			r.drift++
 		}
@@ -60,7 +81,7 @@ func (r *Registry) differences(u Update) []Entry {
 	if u.Revision == r.snapshot.Revision && !r.fromImage {
 		r.drift += int64(len(gone))
 	}
-	return append(changed, gone...)
+	return appendInParts(changed, gone...)
 }
 
 // hasMade says whether a key of a zone has a part of its own in what is served, good or broken.
@@ -80,13 +101,17 @@ func (r *Registry) hasMade(key string) bool {
 	return made && err == nil
 }
 
-// taken says whether the key was taken in, good or bad, with this value.
-func (r *Registry) taken(e Entry) bool {
+// taken says whether the key was taken in, good or bad, with this value. of is what is served of a
+// name's key.
+func (r *Registry) taken(e Entry, of found) bool {
 	if e.Key == acceptKey {
 		return r.guard.revision == e.Revision
 	}
 	if f := r.faults.byKey[e.Key]; f != nil && !f.standing() {
 		return f.Revision == e.Revision
+	}
+	if of != foundNoName {
+		return of == foundSame
 	}
 	k, err := parseKey(e.Key)
 	if err != nil {
@@ -99,6 +124,9 @@ func (r *Registry) taken(e Entry) bool {
 	case kindCheck:
 		o := r.checks[k.name]
 		return o != nil && !o.deleted && o.revision == e.Revision
+	case kindMap:
+		m := r.maps[k.name]
+		return m != nil && m.parts[k.child] != nil && m.parts[k.child].revision == e.Revision
 	case kindPolicy:
 		p := r.pools[k.name]
 		return p != nil && p.claimed && p.policy != nil && p.policy.revision == e.Revision
@@ -112,8 +140,6 @@ func (r *Registry) taken(e Entry) bool {
 	case kindSOA:
 		part, ok := r.snapshot.Part(k.owner, dns.TypeSOA)
 		return ok && part.Kind == zones.Static && part.Revision == e.Revision
-	case kindName:
-		return nameIs(r.snapshot, e)
 	}
 	return false
 }
@@ -121,14 +147,27 @@ func (r *Registry) taken(e Entry) bool {
 // missing returns deletes for the keys that are known and that all there is does not list. Where it is
 // known that all keys of zones which have made something are listed, the names are not looked through.
 func (r *Registry) missing(u Update, allZones bool) (deletes []Entry) {
-	listed := make(map[string]bool)
-	for _, e := range u.Entries {
-		if !allZones || !strings.HasPrefix(e.Key, "zone/") || r.faults.byKey[e.Key] != nil {
-			listed[e.Key] = true
+	entries := u.Entries
+	if !allZones && !slices.IsSortedFunc(entries, byKey) {
+		entries = sortByKey(appendInParts(nil, entries...))
+	}
+	few := map[string]bool{} // that are listed, where the names are not looked through
+	if allZones {
+		for _, e := range entries {
+			if !strings.HasPrefix(e.Key, "zone/") || r.faults.byKey[e.Key] != nil {
+				few[e.Key] = true
+			}
 		}
 	}
+	listed := func(key string) bool {
+		if allZones {
+			return few[key]
+		}
+		_, there := slices.BinarySearchFunc(entries, key, func(e Entry, key string) int { return strings.Compare(e.Key, key) })
+		return there
+	}
 	gone := func(key string, lease int64) {
-		if !listed[key] {
+		if !listed(key) {
 			deletes = append(deletes, Entry{Key: key, Deleted: true, Revision: u.Revision, Lease: lease, Expired: lease != 0})
 		}
 	}
@@ -140,6 +179,11 @@ func (r *Registry) missing(u Update, allZones bool) (deletes []Entry) {
 	for name, o := range r.checks {
 		if !o.deleted {
 			gone("check/"+name, 0)
+		}
+	}
+	for name, m := range r.maps {
+		for part := range m.parts {
+			gone(partKey(name, part), 0)
 		}
 	}
 	for name, p := range r.pools {

@@ -88,6 +88,9 @@ func scan(value []byte) *spec.Error {
 func explain(value []byte, err error) *spec.Error {
 	var syntax *jsontext.SyntacticError
 	if errors.As(err, &syntax) {
+		if errors.Is(err, jsontext.ErrDuplicateName) { // scan saw none: a key of a map, in another spelling
+			return &spec.Error{Field: fieldText(syntax.JSONPointer), Msg: "it is there twice, once in another spelling", Line: lineAt(value, syntax.ByteOffset)}
+		}
 		return &spec.Error{Msg: "something follows the end of the object", Line: lineAt(value, syntax.ByteOffset)}
 	}
 	var semantic *json.SemanticError
@@ -110,6 +113,8 @@ func explain(value []byte, err error) *spec.Error {
 		}
 	case semantic.GoType == reflect.TypeFor[netip.Addr]() && semantic.JSONKind == '"':
 		e.Msg = addrError(semantic.Err)
+	case semantic.GoType == reflect.TypeFor[netip.Prefix]() && semantic.JSONKind == '"':
+		e.Msg = prefixError(semantic.Err)
 	case semantic.JSONKind == '0' && len(semantic.JSONValue) > 0:
 		e.Msg = fmt.Sprintf("%s is not %s", semantic.JSONValue, typeText(semantic.GoType))
 	case semantic.JSONKind == '"' && semantic.Err != nil:
@@ -125,6 +130,13 @@ var parseAddr = regexp.MustCompile(`^ParseAddr\(("(?:.*)")\): (.*)$`)
 // addrError puts netip's words for a wrong address into ours.
 func addrError(err error) string {
 	return parseAddr.ReplaceAllString(err.Error(), "$1 is not an IP address: $2")
+}
+
+var parsePrefix = regexp.MustCompile(`^netip\.ParsePrefix\(("(?:[^"\\]|\\.)*")\): (?:ParseAddr\("(?:[^"\\]|\\.)*"\): )?(.*)$`)
+
+// prefixError is addrError for a network.
+func prefixError(err error) string {
+	return parsePrefix.ReplaceAllString(err.Error(), `$1 is not a network such as "10.0.0.0/8": $2`)
 }
 
 // fieldText spells a JSON pointer as a person would: /steps/1/take → steps[1].take.

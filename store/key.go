@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/miekg/dns"
+
 	"meridian/spec"
 	"meridian/zones"
 )
@@ -16,6 +18,7 @@ type kind uint8
 const (
 	kindSite kind = iota
 	kindCheck
+	kindMap
 	kindMember
 	kindPolicy
 	kindSOA
@@ -27,8 +30,8 @@ const (
 type key struct {
 	kind  kind
 	text  string      // the key itself
-	name  string      // of the site, check or pool
-	child string      // the member
+	name  string      // of the site, check, map or pool
+	child string      // the member, or the map's part
 	owner zones.Owner // of kindSOA and kindName; the zone's apex for kindSOA
 }
 
@@ -41,14 +44,15 @@ var forms = []string{
 	"pool/<pool>/policy",
 	"pool/<pool>/member/<member>",
 	"check/<check>",
+	"map/<map>/<part>",
 	acceptKey,
 }
 
-var firstWords = []string{"zone", "site", "pool", "check", "control"}
+var firstWords = []string{"zone", "site", "pool", "check", "map", "control"}
 
 var nameForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`)
 
-// CheckName says whether text can name a site, a pool, a member or a check.
+// CheckName says whether text can name a site, a check, a map or a part of one, a pool or a member.
 func CheckName(text string) error {
 	if !nameForm.MatchString(text) {
 		return fmt.Errorf("%q is not a name: expected 1 to 63 small letters, digits, dots, hyphens and underscores, a letter or digit at both ends", text)
@@ -59,6 +63,23 @@ func CheckName(text string) error {
 // parseKey reads a key below the prefix. The type of a name's key is left to parseType: where only
 // that is wrong, the name exists all the same.
 func parseKey(text string) (key, *spec.Error) {
+	if ownerPrefix(text) == "" {
+		return parseAnyKey(text)
+	}
+	return parseNameKey(text, new(zones.Name))
+}
+
+// parseNameKey is parseKey for keys of names, which are many: its owner may be in name, and is good
+// until that is used again.
+func parseNameKey(text string, name *zones.Name) (key, *spec.Error) {
+	zone, owner, _ := cutNameKey(text)
+	if apex, ok := name.ReadPlain(zone, owner); ok {
+		return key{kind: kindName, text: text, owner: zones.Owner{Name: name, Zone: apex}}, nil
+	}
+	return parseAnyKey(text)
+}
+
+func parseAnyKey(text string) (key, *spec.Error) {
 	parts := strings.Split(text, "/")
 	k := key{text: text}
 	var err error
@@ -75,6 +96,11 @@ func parseKey(text string) (key, *spec.Error) {
 	case parts[0] == "check" && len(parts) == 2:
 		k.kind, k.name = kindCheck, parts[1]
 		err = CheckName(k.name)
+	case parts[0] == "map" && len(parts) == 3:
+		k.kind, k.name, k.child = kindMap, parts[1], parts[2]
+		if err = CheckName(k.name); err == nil {
+			err = CheckName(k.child)
+		}
 	case parts[0] == "pool" && len(parts) == 3 && parts[2] == "policy":
 		k.kind, k.name = kindPolicy, parts[1]
 		err = CheckName(k.name)
@@ -117,6 +143,14 @@ func parseType(text string) (uint16, *spec.Error) {
 		return zones.TypeUnknown, spec.Errorf("", "%v", err)
 	}
 	return typ, nil
+}
+
+// typeWord is what parseType reads, of a type that is known.
+func typeWord(typ uint16) string {
+	if typ == zones.TypeSteer {
+		return "steer"
+	}
+	return dns.Type(typ).String()
 }
 
 // parseOwner reads zone and owner and insists on their canonical spelling: one name, one key.

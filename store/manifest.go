@@ -27,7 +27,7 @@ type ManifestEntry struct {
 	Line  int // of the file, in which the value begins
 }
 
-// ParseManifest reads a manifest. Errors are *spec.Error with the line.
+// ParseManifest reads a manifest, whose values are parts of file. Errors are *spec.Error with the line.
 func ParseManifest(file []byte) (Manifest, error) {
 	d := jsontext.NewDecoder(bytes.NewReader(file))
 	wrong := func(offset int64, format string, args ...any) error {
@@ -53,6 +53,7 @@ func ParseManifest(file []byte) (Manifest, error) {
 		return nil, wrong(0, "expected a JSON object of keys and values, found %s", kindText(open.Kind()))
 	}
 	var m Manifest
+	line, counted := 1, int64(0) // of what has been read
 	for d.PeekKind() != '}' {
 		name, err := d.ReadToken()
 		if err != nil {
@@ -65,16 +66,18 @@ func ParseManifest(file []byte) (Manifest, error) {
 			return nil, fail(err)
 		}
 		begin := d.InputOffset() - int64(len(value))
-		e := ManifestEntry{Key: key, Line: fileLine(file, begin)}
+		end := begin + int64(len(value))
+		line, counted = line+bytes.Count(file[counted:begin], []byte("\n")), begin
+		e := ManifestEntry{Key: key, Line: line}
 		switch value.Kind() {
 		case '{':
-			e.Value = bytes.Clone(value)
+			e.Value = file[begin:end:end]
 		case '"':
-			text, err := jsontext.AppendUnquote(nil, value)
-			if err != nil {
-				return nil, fail(err)
+			if e.Value = file[begin+1 : end-1 : end-1]; bytes.IndexByte(e.Value, '\\') >= 0 {
+				if e.Value, err = jsontext.AppendUnquote(nil, value); err != nil {
+					return nil, fail(err)
+				}
 			}
-			e.Value = text
 		default:
 			return nil, wrong(begin, "%s: expected an object or a string, found %s", key, kindText(value.Kind()))
 		}
@@ -126,17 +129,24 @@ func lint(m Manifest, deletes []Change, now Update) []Problem {
 	}
 	after.Apply(now)
 	next := Update{Revision: now.Revision + 1}
-	entries := map[string]ManifestEntry{}
+	next.Entries = make([]Entry, 0, len(m)+len(deletes))
 	for _, e := range m {
-		entries[e.Key] = e
 		next.Entries = append(next.Entries, Entry{Key: e.Key, Value: e.Value, Revision: next.Revision})
 	}
 	for _, c := range deletes {
 		next.Entries = append(next.Entries, Entry{Key: c.Key, Deleted: true, Revision: next.Revision})
 	}
 	after.Apply(next)
+	faults := after.Faults()
+	if len(faults) == 0 {
+		return nil
+	}
+	entries := map[string]ManifestEntry{}
+	for _, e := range m {
+		entries[e.Key] = e
+	}
 	var problems []Problem
-	for _, f := range after.Faults() {
+	for _, f := range faults {
 		e, ours := entries[f.Key]
 		if !ours && known[f.Key] == f.Error {
 			continue
@@ -196,20 +206,27 @@ func Plan(m Manifest, prune string, now Update) (changes []Change, problems []Pr
 		}
 	}
 	problems = lint(m, deletes, now)
-	byDependence := func(x, y Change) int {
-		return cmp.Or(cmp.Compare(rank(x.Key), rank(y.Key)), strings.Compare(x.Key, y.Key))
-	}
-	slices.SortFunc(puts, byDependence)
-	slices.SortFunc(deletes, func(x, y Change) int { return byDependence(y, x) })
+	sortByRank(puts, 1)
+	sortByRank(deletes, -1)
 	return append(puts, deletes...), problems
+}
+
+// sortByRank sorts changes by rank, then key; the other way round where by is -1.
+func sortByRank(changes []Change, by int) {
+	slices.SortFunc(changes, func(x, y Change) int {
+		return by * cmp.Or(cmp.Compare(rank(x.Key), rank(y.Key)), strings.Compare(x.Key, y.Key))
+	})
 }
 
 // rank orders keys so that what is referred to comes first, and a zone opens only when its names
 // are there: no client is told that they are not.
 func rank(text string) int {
-	k, _ := parseKey(text)
-	if k.kind == kindSOA {
+	switch {
+	case ownerPrefix(text) != "": // most are
+		return int(kindName)
+	case isSOA(text):
 		return int(kindName) + 1
 	}
+	k, _ := parseKey(text)
 	return int(k.kind)
 }

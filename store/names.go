@@ -16,15 +16,30 @@ import (
 // ownerPrefix is what the keys of one name have in common: "zone/<zone>/name/<owner>/"; "" for
 // other keys.
 func ownerPrefix(key string) string {
-	parts := strings.SplitN(key, "/", 5)
-	if len(parts) != 5 || parts[0] != "zone" || parts[2] != "name" || strings.Contains(parts[4], "/") {
-		return ""
+	_, _, last := cutNameKey(key)
+	return key[:last]
+}
+
+// cutNameKey cuts "zone/<zone>/name/<owner>/<last>". last is where <last> begins, 0 for other keys.
+func cutNameKey(key string) (zone, owner string, last int) {
+	rest, ok := strings.CutPrefix(key, "zone/")
+	if !ok {
+		return "", "", 0
 	}
-	return key[:len(key)-len(parts[4])]
+	zone, rest, _ = strings.Cut(rest, "/")
+	rest, ok = strings.CutPrefix(rest, "name/")
+	owner, rest, more := strings.Cut(rest, "/")
+	if !ok || !more || strings.Contains(rest, "/") {
+		return "", "", 0
+	}
+	return zone, owner, len(key) - len(rest)
 }
 
 // zoneOf is the <zone> of a key that has one.
-func zoneOf(key string) string { return strings.SplitN(key, "/", 3)[1] }
+func zoneOf(key string) string {
+	zone, _, _ := strings.Cut(key[len("zone/"):], "/")
+	return zone
+}
 
 // takeSOA makes or changes a zone.
 func (b *batch) takeSOA(k key, e Entry) {
@@ -65,8 +80,7 @@ func (b *batch) takeSOA(k key, e Entry) {
 
 // takeNames brings the names up to date, all keys of one together.
 func (b *batch) takeNames() {
-	queue := b.queue[kindName]
-	slices.SortStableFunc(queue, byKey)
+	queue := sortByKey(b.queue[kindName])
 	for len(queue) > 0 {
 		prefix := ownerPrefix(queue[0].Key)
 		n := 1
@@ -76,6 +90,7 @@ func (b *batch) takeNames() {
 		b.takeName(prefix, queue[:n])
 		queue = queue[n:]
 	}
+	b.queue[kindName] = nil
 }
 
 // claim is what one key of a name wants to be.
@@ -90,32 +105,29 @@ type claim struct {
 // takeName brings a name up to date. Its keys are judged in the order in which they were written,
 // so that of two in conflict the later one is wrong, on every server alike.
 func (b *batch) takeName(prefix string, entries []Entry) {
-	first, err := parseKey(entries[0].Key)
+	first, err := parseNameKey(entries[0].Key, &b.name)
 	if first.text == "" { // what is wrong with the owner is wrong with all of its keys
 		for _, e := range entries {
 			b.refuseKey(e, err)
 		}
 		return
 	}
-	o := first.owner
-	if zone := zoneOf(prefix); b.orphans[zone].Name == nil {
-		b.orphans[zone] = o.Top()
+	o, zone := first.owner, zoneOf(prefix)
+	if b.orphans[zone].Name == nil {
+		b.orphans[zone] = o.Top().Clone()
 	}
-	b.countKeys(zoneOf(prefix), -keysOf(o, b.prev.Parts(o)))
-	defer func() { b.countKeys(zoneOf(prefix), keysOf(o, b.edit.Parts(o))) }()
+	b.parts = b.prev.AppendParts(b.parts[:0], o)
+	before := keysOf(o, b.parts)
+	b.parts = b.edit.AppendParts(b.parts[:0], o)
 	claims := b.claims(o, prefix, entries)
 	slices.SortFunc(claims, func(x, y claim) int {
 		return cmp.Or(cmp.Compare(x.entry.Revision, y.entry.Revision), strings.Compare(x.entry.Key, y.entry.Key))
 	})
-	for _, p := range slices.Clone(b.edit.Parts(o)) {
-		if !madeBySOA(o, p.Type) {
-			b.edit.Remove(o, p.Type)
-		}
-	}
+	b.parts = slices.DeleteFunc(b.parts, func(p zones.Part) bool { return !madeBySOA(o, p.Type) })
 	var refused []claim
 	for _, c := range claims {
 		if c.err == nil || c.awaits != "" {
-			if with, conflict := zones.Conflict(b.edit.Parts(o), c.part); conflict {
+			if with, conflict := zones.Conflict(b.parts, c.part); conflict {
 				c.awaits = ""
 				c.err = spec.Errorf("", "it cannot stand beside %s, which was written earlier", zones.KeyOf(o, with.Type))
 			}
@@ -124,53 +136,69 @@ func (b *batch) takeName(prefix string, entries []Entry) {
 			refused = append(refused, c)
 			continue
 		}
-		b.edit.Put(o, c.part)
+		b.put(c.part)
 		b.faults.clear(c.entry.Key)
 	}
 	for _, c := range refused {
 		b.refuse(o, c)
 	}
+	b.edit.Set(o, b.parts)
+	b.countKeys(zone, keysOf(o, b.parts)-before)
+	newest := int64(0)
 	for _, e := range entries {
-		b.touch(o, e.Revision)
+		newest = max(newest, e.Revision)
 		if e.Deleted {
 			b.faults.clear(e.Key)
 		}
 	}
+	if zone != b.touched.zone || newest > b.touched.revision {
+		b.touch(o, newest)
+		b.touched.zone, b.touched.revision = zone, newest
+	}
 }
 
-// claims gathers what the keys of a name want to be: those of this batch, and those that were
-// there before.
-func (b *batch) claims(o zones.Owner, prefix string, entries []Entry) (claims []claim) {
-	mentioned := map[string]bool{}
+// put puts a part into b.parts, in the place of an earlier one of its type.
+func (b *batch) put(p zones.Part) {
+	b.parts = append(slices.DeleteFunc(b.parts, func(old zones.Part) bool { return old.Type == p.Type }), p)
+}
+
+// claims gathers what the keys of a name want to be: those of this batch, which are by key, and those
+// that were there before, of which b.parts is what came of them.
+func (b *batch) claims(o zones.Owner, prefix string, entries []Entry) []claim {
+	b.claimed = b.claimed[:0]
 	for i, e := range entries {
-		if i+1 < len(entries) && entries[i+1].Key == e.Key {
+		if i+1 < len(entries) && entries[i+1].Key == e.Key || e.Deleted {
 			continue
 		}
-		mentioned[e.Key] = true
-		if !e.Deleted {
-			claims = append(claims, b.claim(o, e))
-		}
+		b.claimed = append(b.claimed, b.claim(o, e))
 	}
-	for _, text := range slices.Sorted(maps.Keys(b.faults.byOwner[prefix])) {
-		if mentioned[text] {
+	mentioned := func(text string) bool {
+		_, there := slices.BinarySearchFunc(entries, text, func(e Entry, text string) int { return strings.Compare(e.Key, text) })
+		return there
+	}
+	faulty := b.faults.byOwner[prefix]
+	for _, text := range slices.Sorted(maps.Keys(faulty)) {
+		if mentioned(text) {
 			continue
 		}
-		mentioned[text] = true
 		f := b.faults.byKey[text]
 		if f.part != nil {
-			claims = append(claims, claim{typ: f.part.Type, entry: f.entry, part: *f.part})
+			b.claimed = append(b.claimed, claim{typ: f.part.Type, entry: f.entry, part: *f.part})
 			continue
 		}
-		claims = append(claims, b.claim(o, f.entry))
+		b.claimed = append(b.claimed, b.claim(o, f.entry))
 	}
-	for _, p := range b.edit.Parts(o) {
-		text := zones.KeyOf(o, p.Type)
-		if p.Kind == zones.Broken || madeBySOA(o, p.Type) || mentioned[text] {
+	for _, p := range b.parts {
+		if p.Kind == zones.Broken || madeBySOA(o, p.Type) {
 			continue
 		}
-		claims = append(claims, claim{typ: p.Type, entry: Entry{Key: text, Revision: p.Revision}, part: p})
+		text := prefix + typeWord(p.Type)
+		if mentioned(text) || faulty[text] {
+			continue
+		}
+		b.claimed = append(b.claimed, claim{typ: p.Type, entry: Entry{Key: text, Revision: p.Revision}, part: p})
 	}
-	return claims
+	return b.claimed
 }
 
 // madeBySOA says whether the part is one that the zone's soa makes.
@@ -194,7 +222,7 @@ func (b *batch) claim(o zones.Owner, e Entry) claim {
 	switch c.typ {
 	case zones.TypeSteer:
 		var written zones.Steer
-		if c.err = decode(e.Value, &written); c.err != nil {
+		if written, c.err = b.steer(e.Value); c.err != nil {
 			return c
 		}
 		var id policy.ID
@@ -216,7 +244,28 @@ func (b *batch) claim(o zones.Owner, e Entry) claim {
 	return c
 }
 
-// refuse makes a fault of a claim. The last good value serves on if it still can; a key that was
+// maxSteers is how many values of steered names a batch remembers.
+const maxSteers = 1000
+
+// steer decodes the value of a steered name. Of a million, most say the same.
+func (b *batch) steer(value []byte) (zones.Steer, *spec.Error) {
+	if known, ok := b.steers[string(value)]; ok {
+		return known, nil
+	}
+	var written zones.Steer
+	if err := decode(value, &written); err != nil {
+		return written, err
+	}
+	if b.steers == nil {
+		b.steers = map[string]zones.Steer{}
+	}
+	if len(b.steers) < maxSteers {
+		b.steers[string(value)] = written
+	}
+	return written, nil
+}
+
+// refuse makes a fault of a claim, and puts into b.parts what is served in its place. The last good value serves on if it still can; a key that was
 // never valid still makes its name exist.
 func (b *batch) refuse(o zones.Owner, c claim) {
 	f := &fault{
@@ -235,8 +284,8 @@ func (b *batch) refuse(o zones.Owner, c claim) {
 		return
 	}
 	if ok && last.Kind != zones.Broken {
-		if _, conflict := zones.Conflict(b.edit.Parts(o), last); !conflict {
-			b.edit.Put(o, last)
+		if _, conflict := zones.Conflict(b.parts, last); !conflict {
+			b.put(last)
 			f.Serving = last.Revision
 			b.faults.set(f)
 			return
@@ -246,7 +295,7 @@ func (b *batch) refuse(o zones.Owner, c claim) {
 	if c.typ == zones.TypeSteer {
 		types = zones.SteeredTypes
 	}
-	b.edit.Put(o, zones.BrokenPart(c.typ, types, c.entry.Revision))
+	b.put(zones.BrokenPart(c.typ, types, c.entry.Revision))
 	b.faults.set(f)
 }
 
@@ -290,6 +339,9 @@ func ahead(serial uint32, revision int64) int64 { return int64(int32(serial - ui
 
 // countKeys counts more, or fewer, keys of a zone's names.
 func (r *Registry) countKeys(zone string, by int) {
+	if by == 0 {
+		return
+	}
 	r.nameKeys += by
 	if r.keysOf[zone] += by; r.keysOf[zone] == 0 {
 		delete(r.keysOf, zone)

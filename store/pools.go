@@ -119,13 +119,16 @@ func (b *batch) compile(p *pool) {
 		}
 		members = append(members, m.Compile(name))
 	}
-	p.compiled = policy.New(p.name, written, onEmpty, members)
+	p.compiled = policy.New(p.name, written, onEmpty, members, b.mapsOf(p))
 	b.watch(p, complaints)
 	b.edit.SetPool(p.id, p.compiled)
 	b.markUnregistered(p, complaints)
 	for name := range p.members {
 		if key := "pool/" + p.name + "/member/" + name; complaints[name] != "" {
 			b.standing(key, "", complaints[name])
+		} else if f := b.missingTag(p.members[name]); f != nil {
+			f.Key = key
+			b.pend(f)
 		} else {
 			b.mended(key)
 		}

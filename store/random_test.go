@@ -30,9 +30,12 @@ var choices = map[string][]string{
 	"zone/z.example.com/soa":           {`{"ns":["ns1.example.net."]}`},
 	"zone/z.example.com/name/q/A":      {"192.0.2.77"},
 	"site/fra":                         {`{}`, `{"country":"DE"}`, `{"country":"X"}`},
+	"map/net/a":                        {`{"net":{"192.0.2.0/24":"t"}}`, `{"net":{"10.0.0.0/8":"u"},"default":"t"}`, `{"net":{}}`},
+	"map/net/b":                        {`{"net":{"192.0.2.0/24":"v","2001:db8::/32":"t"}}`, `{"default":"u"}`, `{"net":{"10.0.0.0/8":"u"}}`},
 	"check/web":                        {`{"http":{}}`, `{"tcp":{"port":80}}`, `{}`},
-	"pool/p/policy":                    {`{}`, `{"check":"web"}`, `{"on_empty":["pool:q"]}`, `{"policy":"x"}`},
-	"pool/p/member/m":                  {"192.0.2.10", `{"addr":["192.0.2.11"],"site":"fra"}`, "x"},
+	"pool/p/policy":                    {`{}`, `{"policy":"geo"}`, `{"steps":["geo"]}`, `{"check":"web"}`, `{"on_empty":["pool:q"]}`, `{"policy":"x"}`},
+	"pool/p/member/m":                  {"192.0.2.10", `{"addr":["192.0.2.11"],"site":"fra"}`, "x", `{"addr":["192.0.2.12"],"serves":["map:net/t"]}`},
+	"pool/p/member/o":                  {`{"addr":["192.0.2.13"],"serves":["map:net/u","any"]}`},
 	"pool/q/policy":                    {`{"on_empty":["pool:p","nodata"]}`, `{"steps":["up"]}`},
 	"pool/q/member/n":                  {`{"addr":["192.0.2.20","2001:db8::20"]}`, `{"addr":["192.0.2.20"],"site":"fra"}`},
 	"pool/late/member/l":               {"192.0.2.30"},
@@ -40,7 +43,8 @@ var choices = map[string][]string{
 }
 
 var randomQuestions = []string{
-	"example.com SOA", "a.example.com A", "a.example.com AAAA", "a.example.com TXT", "b.example.com A",
+	"example.com SOA", "a.example.com A", "a.example.com A 192.0.2.5", "a.example.com A 10.1.2.3", "a.example.com A 198.51.100.1",
+	"a.example.com AAAA", "a.example.com TXT", "b.example.com A",
 	"z.example.com SOA", "q.z.example.com A", "x.y.z.example.com A", "y.z.example.com A", "w.z.example.com TXT", "wrong.example.com A",
 }
 

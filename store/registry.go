@@ -21,6 +21,7 @@ type Registry struct {
 	snapshot *zones.Snapshot // the last made; nil before the first
 	sites    map[string]*object[policy.Site]
 	checks   map[string]*object[health.Check]
+	maps     map[string]*geoMap
 	pools    map[string]*pool
 	poolIDs  []*pool // by policy.ID; nil is free
 	faults   *faults
@@ -80,6 +81,7 @@ func NewRegistry(log *slog.Logger) *Registry {
 	return &Registry{
 		sites:   map[string]*object[policy.Site]{},
 		checks:  map[string]*object[health.Check]{},
+		maps:    map[string]*geoMap{},
 		pools:   map[string]*pool{},
 		faults:  newFaults(log),
 		targets: newTargets(),
@@ -103,14 +105,27 @@ func (r *Registry) Targets() []health.Target { return r.targets.list() }
 // batch is one Update on its way into a snapshot.
 type batch struct {
 	*Registry
+	forName
 	update  Update
 	prev    *zones.Snapshot // the last good values of names; never nil
 	edit    *zones.Edit
-	queue   [kindName + 1][]Entry // by kind, in the order in which they are taken
-	keys    map[string]key        // of the queues, names apart: they may be a million
-	taken   map[string]bool       // those of keys that were taken already
-	dirty   map[string]bool       // pools to compile
-	changed map[string]bool       // keys of sites and checks that were taken
+	queue   [kindName + 1][]Entry  // by kind, in the order in which they are taken
+	keys    map[string]key         // of the queues, names apart: they may be a million
+	taken   map[string]bool        // those of keys that were taken already
+	dirty   map[string]bool        // pools to compile
+	steers  map[string]zones.Steer // values of steered names, decoded
+	changed map[string]bool        // keys of sites and checks that were taken, and maps that were compiled, as "map/<map>"
+}
+
+// forName is what takeName uses, over and over.
+type forName struct {
+	name    zones.Name   // of the owner
+	parts   []zones.Part // that it is to have
+	claimed []claim
+	touched struct { // the last
+		zone     string
+		revision int64
+	}
 }
 
 // Apply takes an update in and returns the snapshot that follows from it. Keys that are wrong
@@ -135,6 +150,9 @@ func (r *Registry) take(u Update) *zones.Snapshot {
 	b := r.begin(u)
 	for k := range b.queue {
 		switch kind(k) {
+		case kindMap:
+			b.takeMaps()
+			continue
 		case kindPolicy:
 			b.takePolicies()
 			continue
@@ -170,17 +188,18 @@ func (r *Registry) begin(u Update) *batch {
 		entries = r.differences(u)
 	}
 	// Of several changes to a key the last one counts.
-	entries = slices.Clone(entries)
-	slices.SortStableFunc(entries, byKey)
+	entries = sortByKey(appendInParts(nil, entries...))
 	last := entries[:0]
 	for i, e := range entries {
 		if i+1 == len(entries) || entries[i+1].Key != e.Key {
 			last = append(last, e)
 		}
 	}
-	for _, e := range b.guarded(last) {
+	kept := b.guarded(last)
+	names := kept[:0]
+	for _, e := range kept {
 		if ownerPrefix(e.Key) != "" {
-			b.queue[kindName] = append(b.queue[kindName], e)
+			names = append(names, e)
 			continue
 		}
 		k, err := parseKey(e.Key)
@@ -191,7 +210,26 @@ func (r *Registry) begin(u Update) *batch {
 		}
 		b.refuseKey(e, err)
 	}
+	b.queue[kindName] = names
 	return b
+}
+
+// sortByKey sorts entries by key, and of one key by revision; those of one revision stay in order.
+func sortByKey(entries []Entry) []Entry {
+	if slices.IsSortedFunc(entries, byKey) {
+		return entries
+	}
+	// Entries are large, and a stable sort moves them often.
+	order := make([]int32, len(entries))
+	for i := range order {
+		order[i] = int32(i)
+	}
+	slices.SortFunc(order, func(i, j int32) int { return cmp.Or(byKey(entries[i], entries[j]), cmp.Compare(i, j)) })
+	sorted := make([]Entry, len(entries))
+	for i, from := range order {
+		sorted[i] = entries[from]
+	}
+	return sorted
 }
 
 func byKey(x, y Entry) int {
@@ -233,7 +271,7 @@ func (b *batch) wake(target string) {
 	for _, text := range slices.Sorted(maps.Keys(b.faults.waiting[target])) {
 		f := b.faults.byKey[text]
 		if ownerPrefix(text) != "" {
-			b.queue[kindName] = append(b.queue[kindName], f.entry) // a change in this batch is later, and counts
+			b.queue[kindName] = appendInParts(b.queue[kindName], f.entry) // a change in this batch is later, and counts
 			continue
 		}
 		if _, queued := b.keys[text]; queued && !b.taken[text] {
@@ -332,17 +370,18 @@ func (b *batch) finish() {
 	b.settlePools()
 	settle(b, b.sites, "site/", (*pool).sites)
 	settle(b, b.checks, "check/", (*pool).checks)
+	b.settleMaps()
 	b.settleZones()
 	b.settleGuard()
 }
 
-// markUsers marks the pools that refer to a site or a check that changed.
+// markUsers marks the pools that refer to a site, a check or a map that changed.
 func (b *batch) markUsers() {
 	if len(b.changed) == 0 {
 		return
 	}
 	for name, p := range b.pools {
-		for _, users := range []func(*pool) map[string]string{(*pool).sites, (*pool).checks} {
+		for _, users := range []func(*pool) map[string]string{(*pool).sites, (*pool).checks, (*pool).maps} {
 			for key := range users(p) {
 				if b.changed[key] {
 					b.dirty[name] = true
@@ -379,6 +418,19 @@ func (p *pool) checks() map[string]string {
 	return map[string]string{"check/" + chain.value.Check: "pool/" + p.name + "/policy"}
 }
 
+// referrers names, for all that pools refer to, one that does: the first by key.
+func (b *batch) referrers(uses func(*pool) map[string]string) map[string]string {
+	referrers := map[string]string{}
+	for _, p := range b.pools {
+		for key, by := range uses(p) {
+			if referrers[key] == "" || by < referrers[key] {
+				referrers[key] = by
+			}
+		}
+	}
+	return referrers
+}
+
 // settle drops deleted objects to which nothing refers any more. uses tells what a pool refers to.
 func settle[T any](b *batch, objects map[string]*object[T], prefix string, uses func(*pool) map[string]string) {
 	var deleted []string
@@ -390,14 +442,7 @@ func settle[T any](b *batch, objects map[string]*object[T], prefix string, uses 
 	if len(deleted) == 0 {
 		return
 	}
-	referrers := map[string]string{}
-	for _, p := range b.pools {
-		for key, by := range uses(p) {
-			if referrers[key] == "" || by < referrers[key] {
-				referrers[key] = by
-			}
-		}
-	}
+	referrers := b.referrers(uses)
 	for _, name := range deleted {
 		by := referrers[prefix+name]
 		b.dangling(prefix+name, by)

@@ -38,6 +38,11 @@ func (r *Registry) Image() *Image {
 	for name, o := range r.checks {
 		img.add("check/"+name, o.text, o.revision, 0, o.deleted)
 	}
+	for _, m := range r.maps {
+		for part, o := range m.served() {
+			img.add(partKey(m.name, part), o.text, o.revision, 0, m.deleted)
+		}
+	}
 	for _, p := range r.pools {
 		chain, members := p.policy, p.members
 		if p.deleted {
@@ -119,7 +124,7 @@ func (r *Registry) Restore(img *Image) *zones.Snapshot {
 	// An image of a server that took what this one does not: its names must not lead nowhere.
 	for id := range img.Names.Referred() {
 		if int(id) >= len(b.snapshot.Pools) || b.snapshot.Pools[id] == nil {
-			b.edit.SetPool(id, policy.New(fmt.Sprintf("pool %d of the disk image", id), policy.Spec{}, nil, nil))
+			b.edit.SetPool(id, policy.New(fmt.Sprintf("pool %d of the disk image", id), policy.Spec{}, nil, nil, nil))
 		}
 	}
 	return b.commit()
@@ -158,6 +163,9 @@ func (r *Registry) inTheWay(e Entry) bool {
 	if k.kind == kindPolicy {
 		var p policy.Spec
 		return decode(e.Value, &p) != nil || r.begin(Update{}).circle(k.name, p) != nil
+	}
+	if k.kind == kindMap {
+		return r.partInTheWay(k, e)
 	}
 	if k.kind != kindName {
 		return false

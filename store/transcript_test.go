@@ -41,6 +41,7 @@ var update = flag.Bool("update", false, "write the transcripts anew instead of c
 //	> refused             why what etcd holds is not obeyed
 //	> state CHECK ADDRPORT up|down|unknown
 //	> ask NAME TYPE       outcome and records; for steered names those of one draw
+//	> ask NAME TYPE ADDR  the same for a resolver at an address
 //	> faults
 //	> targets
 func TestTranscripts(t *testing.T) {
@@ -260,11 +261,16 @@ func (s *scene) readAll() {
 }
 
 func (s *scene) ask(name, typ string) string {
+	typ, addr, _ := strings.Cut(typ, " ")
+	var client policy.Client
+	if addr != "" {
+		client.Addr = netip.MustParseAddr(addr)
+	}
 	n, err := zones.ParseName(name)
 	if err != nil {
 		return err.Error() + "\n"
 	}
-	q := &zones.Query{Name: *n, Type: dns.StringToType[typ], Client: policy.Client{}, Random: 1}
+	q := &zones.Query{Name: *n, Type: dns.StringToType[typ], Client: client, Random: 1}
 	var a zones.Answer
 	zones.Resolve(s.served, q, &a, nil)
 	lines := append([]string{a.Outcome.String()}, a.Text(q)...)

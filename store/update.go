@@ -13,8 +13,8 @@ type Update struct {
 	Full     bool   // Entries is all there is; what is not listed is gone
 	Entries  []Entry
 
-	compared  *zones.Snapshot // that compare was called with; nil if it was not
-	unchanged []bool          // of Entries: compared has them as they are
+	compared *zones.Snapshot // that compare was called with; nil if it was not
+	found    []found         // of Entries: what compared has of them
 }
 
 // Entry is one key and its value.

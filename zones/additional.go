@@ -96,9 +96,10 @@ func (l *lookup) addresses(r record, owner []byte, required bool) {
 func (l *lookup) steeredGlue(p stored, set RRset) {
 	host := &l.a.target
 	l.t.about(host, "is steered: its glue is what the pool chooses")
-	if d := l.choose(host, p, set.Type); d.Outcome == policy.Chosen {
-		set.TTL = chosenTTL(p, d)
-		l.a.addChosen(set, d)
+	var d policy.Decision
+	if l.choose(&d, host, p, set.Type); d.Outcome == policy.Chosen {
+		set.TTL = chosenTTL(p, &d)
+		l.a.addChosen(set, &d)
 	}
 }
 

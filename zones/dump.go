@@ -71,10 +71,15 @@ func Load(r io.Reader) (*Snapshot, error) {
 		}
 	}
 	for at, sh := range s.names {
-		if !sh.each(func(r record) bool { return r.parts() > 0 || r.children() > 0 }) {
+		whole := sh.each(func(r record) bool {
+			l.names.add(r.name(), r.zone(), false)
+			return !r.empty()
+		})
+		if !whole {
 			return nil, fmt.Errorf("shard %d holds a name with nothing at it or below", at)
 		}
 	}
+	s.order = s.order.change(&l.names)
 	return s, nil
 }
 
@@ -117,6 +122,7 @@ type loader struct {
 	inner  Name // a name in its RDATA
 	hashes []uint64
 	list   []Part // of the record at hand
+	names  indexEdits
 }
 
 // shard checks an arena and makes the shard of it that has the place at. Children are counted anew
@@ -136,33 +142,23 @@ func (l *loader) shard(at int, arena []byte) (*shard, error) {
 		start += len(r)
 	}
 	sh := &shard{arena: arena}
-	if twice := sh.index(l.hashes); twice != nil {
+	sh.index(l.hashes)
+	if twice := sh.twice(l.hashes); twice != nil {
 		return nil, fmt.Errorf("%s is there twice", nameText(twice.name()))
 	}
 	return sh, nil
 }
 
-// index makes the slots of a shard whose records have these hashes, in their order. It returns a
-// record that is there twice.
-func (s *shard) index(hashes []uint64) (twice record) {
-	size := 4
-	for len(hashes)*4 > size*3 {
-		size *= 2
-	}
-	s.slots, s.used = make([]slot, size), len(hashes)
-	mask, at := uint64(size-1), 0
+// twice returns a record that another has the name of. hashes are the records', in their order.
+func (s *shard) twice(hashes []uint64) record {
+	at := uint32(1)
 	for _, hash := range hashes {
-		r := record(s.arena[at:])
+		r := record(s.arena[at-1:])
 		r = r[:r.size()]
-		if s.find(hash, r.name(), r.zone()) != nil {
+		if s.slot(hash, r.name(), r.zone()).at != at {
 			return r
 		}
-		i := hash & mask
-		for s.slots[i].at != 0 {
-			i = (i + 1) & mask
-		}
-		s.slots[i] = slot{tagOf(hash), uint32(at + 1)}
-		at += len(r)
+		at += r.size()
 	}
 	return nil
 }

@@ -380,7 +380,7 @@ func exercise(t *testing.T, s *Snapshot) {
 	var owners []Owner
 	var types []uint16
 	s.Each(func(o Owner, p Part) {
-		owners, types = append(owners, o), append(types, p.Type)
+		owners, types = append(owners, o.Clone()), append(types, p.Type)
 		wires := [][]byte{o.Name.Wire(), append([]byte{1, 'x'}, o.Name.Wire()...)}
 		if len(o.Name.Wire()) > 1 {
 			wires = append(wires, o.Name.suffix(int(o.Name.labels)-1))

@@ -13,105 +13,124 @@ import (
 // Edit gathers changes to a snapshot. It is used by one goroutine; the snapshot it started from
 // goes on being read meanwhile.
 type Edit struct {
-	next   Snapshot
-	shards map[int]map[nodeKey]*Node
-	zones  map[nodeKey]touched // whose serial changes
-	refs   map[policy.ID]int32
-	pools  bool // next.Pools is our own copy
+	next    Snapshot
+	changes map[int]*shard     // by shard: the names that were changed, as they are now
+	zones   map[string]touched // by apex in wire form: zones whose serial changes
+	refs    map[policy.ID]int32
+	pools   bool   // next.Pools is our own copy
+	parts   []Part // of the name at hand
 }
 
 type touched struct {
-	owner    Owner
+	apex     Owner
 	revision int64
 }
 
-type nodeKey struct {
-	name string // wire form
-	zone int
-}
-
-// Node is a name while it is edited.
+// Node is what a record is made of.
 type Node struct {
-	name     []byte
+	name     []byte // wire form
 	zone     int
 	children uint32
 	parts    []Part
 }
 
-func (n *Node) empty() bool { return len(n.parts) == 0 && n.children == 0 }
-
 // Edit begins a change of s.
 func (s *Snapshot) Edit() *Edit {
-	return &Edit{
-		next:   *s,
-		shards: map[int]map[nodeKey]*Node{},
-		zones:  map[nodeKey]touched{},
-		refs:   map[policy.ID]int32{},
-	}
+	return &Edit{next: *s, changes: map[int]*shard{}, zones: map[string]touched{}, refs: map[policy.ID]int32{}}
 }
 
-// node returns the name made of the last labels labels of o, as it stands in this edit.
-func (e *Edit) node(o Owner, labels int) *Node {
-	name, hash := o.Name.suffix(labels), o.Name.suffixHash(labels)
-	at, key := shardOf(hash), nodeKey{string(name), o.Zone}
-	nodes := e.shards[at]
-	if nodes == nil {
-		nodes = map[nodeKey]*Node{}
-		e.shards[at] = nodes
+// find returns the name made of the last labels labels of o as it stands in this edit, nil if it does
+// not exist. The record is good until the next change.
+func (e *Edit) find(o Owner, labels int) record {
+	if r := e.changed(o, labels); r == nil {
+		return e.next.names.find(o.Name.suffixHash(labels), o.Name.suffix(labels), o.Zone)
+	} else if !r.empty() {
+		return r
 	}
-	if n := nodes[key]; n != nil {
-		return n
+	return nil
+}
+
+// changed is find among what was changed, where names may be empty that exist no more.
+func (e *Edit) changed(o Owner, labels int) record {
+	hash := o.Name.suffixHash(labels)
+	c := e.changes[shardOf(hash)]
+	if c == nil {
+		return nil
 	}
-	n := &Node{name: bytes.Clone(name), zone: o.Zone}
-	if r := e.next.names.find(hash, name, o.Zone); r != nil {
-		n.children = r.children()
-		for i, at := 0, r.first(); i < r.parts(); i++ {
-			var p Part
-			p, at = r.part(at)
-			n.parts = append(n.parts, p)
-		}
+	return c.find(hash, o.Name.suffix(labels), o.Zone)
+}
+
+// put puts a name in the place of what was known of it.
+func (e *Edit) put(o Owner, labels int, children uint32, parts []Part) {
+	hash := o.Name.suffixHash(labels)
+	at := shardOf(hash)
+	if e.changes[at] == nil {
+		e.changes[at] = newShard()
 	}
-	nodes[key] = n
-	return n
+	e.changes[at].add(hash, &Node{o.Name.suffix(labels), o.Zone, children, parts})
 }
 
 // Parts returns what the owner's keys have made of themselves so far.
-func (e *Edit) Parts(o Owner) []Part { return e.node(o, int(o.Name.labels)).parts }
+func (e *Edit) Parts(o Owner) []Part { return e.AppendParts(nil, o) }
+
+// AppendParts appends Parts.
+func (e *Edit) AppendParts(parts []Part, o Owner) []Part {
+	return e.find(o, int(o.Name.labels)).appendParts(parts)
+}
 
 // Part returns the part of a type.
 func (e *Edit) Part(o Owner, typ uint16) (Part, bool) {
-	for _, p := range e.Parts(o) {
-		if p.Type == typ {
-			return p, true
-		}
-	}
-	return Part{}, false
+	return e.find(o, int(o.Name.labels)).partOf(typ)
 }
 
 // Put sets a part in the place of any earlier one of its type.
 func (e *Edit) Put(o Owner, p Part) {
-	e.Remove(o, p.Type)
-	n := e.node(o, int(o.Name.labels))
-	wasEmpty := n.empty()
-	n.parts = append(n.parts, p)
-	e.count(o, p, 1)
-	if wasEmpty {
-		e.link(o, int(o.Name.labels))
-	}
+	r := e.find(o, int(o.Name.labels))
+	e.parts = append(without(r.appendParts(e.parts[:0]), p.Type), p)
+	e.set(o, r, e.parts)
 }
 
 // Remove takes the part of a type away.
 func (e *Edit) Remove(o Owner, typ uint16) {
-	n := e.node(o, int(o.Name.labels))
-	for i, p := range n.parts {
-		if p.Type == typ {
-			n.parts = slices.Delete(slices.Clone(n.parts), i, i+1)
+	r := e.find(o, int(o.Name.labels))
+	if _, there := r.partOf(typ); there {
+		e.parts = without(r.appendParts(e.parts[:0]), typ)
+		e.set(o, r, e.parts)
+	}
+}
+
+func without(parts []Part, typ uint16) []Part {
+	return slices.DeleteFunc(parts, func(p Part) bool { return p.Type == typ })
+}
+
+// Set puts parts, no two of one type, in the place of all that the owner has.
+func (e *Edit) Set(o Owner, parts []Part) {
+	if r := e.find(o, int(o.Name.labels)); r != nil || len(parts) > 0 {
+		e.set(o, r, parts)
+	}
+}
+
+// set is Set, where r is what find says of the owner.
+func (e *Edit) set(o Owner, r record, parts []Part) {
+	labels := int(o.Name.labels)
+	children, existed := uint32(0), r != nil
+	if existed {
+		children = r.children()
+		for i, at := 0, r.first(); i < r.parts(); i++ {
+			var p Part
+			p, at = r.part(at)
 			e.count(o, p, -1)
-			if n.empty() {
-				e.unlink(o, int(o.Name.labels))
-			}
-			return
 		}
+	}
+	for _, p := range parts {
+		e.count(o, p, 1)
+	}
+	e.put(o, labels, children, parts)
+	switch exists := len(parts) > 0 || children > 0; {
+	case exists && !existed:
+		e.link(o, labels)
+	case existed && !exists:
+		e.unlink(o, labels)
 	}
 }
 
@@ -129,17 +148,15 @@ func (e *Edit) count(o Owner, p Part, by int) {
 func (e *Edit) References(id policy.ID) int { return e.next.References(id) + int(e.refs[id]) }
 
 // Exists says whether the owner's name exists by now, an empty non-terminal included.
-func (e *Edit) Exists(o Owner) bool { return !e.node(o, int(o.Name.labels)).empty() }
+func (e *Edit) Exists(o Owner) bool { return e.find(o, int(o.Name.labels)) != nil }
 
 // link makes a name that has come to exist a child of the name above it, which then exists too:
 // as an empty non-terminal if nothing else (RFC 8020).
 func (e *Edit) link(o Owner, labels int) {
 	for e.next.Names++; labels > o.Zone; e.next.Names++ {
 		labels--
-		parent := e.node(o, labels)
-		wasEmpty := parent.empty()
-		parent.children++
-		if !wasEmpty {
+		parent := e.find(o, labels)
+		if e.setChildren(o, labels, parent, 1); parent != nil {
 			return
 		}
 	}
@@ -148,18 +165,42 @@ func (e *Edit) link(o Owner, labels int) {
 func (e *Edit) unlink(o Owner, labels int) {
 	for e.next.Names--; labels > o.Zone; e.next.Names-- {
 		labels--
-		parent := e.node(o, labels)
-		if parent.children--; !parent.empty() {
+		if !e.setChildren(o, labels, e.find(o, labels), -1) {
 			return
 		}
 	}
 }
 
+// setChildren gives a name as many children more or fewer, and says whether it is empty then. What has
+// a million children must not be put anew with each: they are counted in place.
+func (e *Edit) setChildren(o Owner, labels int, r record, by int) (empty bool) {
+	own := e.changed(o, labels)
+	if own == nil {
+		children := uint32(0)
+		if r != nil {
+			children = r.children()
+		}
+		e.parts = r.appendParts(e.parts[:0])
+		e.put(o, labels, children, e.parts)
+		own = e.changed(o, labels)
+	}
+	binary.LittleEndian.PutUint32(own[4:], own.children()+uint32(by))
+	if own.empty() {
+		e.changes[shardOf(o.Name.suffixHash(labels))].dead = true
+	}
+	return own.empty()
+}
+
 // Touch marks the owner's zone as changed at revision: its serial becomes the low 32 bits of it.
 func (e *Edit) Touch(o Owner, revision int64) {
-	key := nodeKey{string(o.Name.suffix(o.Zone)), o.Zone}
-	if t, ok := e.zones[key]; !ok || t.revision < revision {
-		e.zones[key] = touched{o, revision}
+	apex := o.Name.suffix(o.Zone)
+	t, ok := e.zones[string(apex)]
+	switch {
+	case !ok:
+		e.zones[string(apex)] = touched{Owner{newName(apex), o.Zone}, revision}
+	case t.revision < revision:
+		t.revision = revision
+		e.zones[string(apex)] = t
 	}
 }
 
@@ -181,12 +222,15 @@ func (e *Edit) Commit(revision int64) *Snapshot {
 	}
 	next := e.next
 	next.Revision = revision
-	if len(e.shards) > 0 {
+	if len(e.changes) > 0 {
 		shards := *next.names
-		for at, nodes := range e.shards {
-			shards[at] = shards[at].rebuild(nodes)
+		var names indexEdits
+		for at, changes := range e.changes {
+			names.compare(shards[at], changes)
+			shards[at] = shards[at].with(changes)
+			delete(e.changes, at) // of many, those done with can be collected
 		}
-		next.names = &shards
+		next.names, next.order = &shards, next.order.change(&names)
 	}
 	if len(e.refs) > 0 {
 		next.refs = slices.Clone(next.refs)
@@ -200,14 +244,28 @@ func (e *Edit) Commit(revision int64) *Snapshot {
 	return &next
 }
 
+// compare takes in the names that come and go when changes are made to a shard.
+func (x *indexEdits) compare(old, changes *shard) {
+	changes.newest(func(hash uint64, r record) {
+		if was := old.find(hash, r.name(), r.zone()) != nil; was == r.empty() {
+			x.add(r.name(), r.zone(), was)
+		}
+	})
+}
+
 func (e *Edit) setSerial(t touched) {
-	apex := e.node(t.owner, t.owner.Zone)
-	for i, p := range apex.parts {
-		if p.Type == dns.TypeSOA && p.Kind == Static {
-			apex.parts = slices.Clone(apex.parts)
+	soa, ok := e.Part(t.apex, dns.TypeSOA)
+	if !ok || soa.Kind != Static {
+		return
+	}
+	r := e.find(t.apex, t.apex.Zone)
+	e.parts = r.appendParts(e.parts[:0])
+	for i, p := range e.parts {
+		if p.Type == dns.TypeSOA {
 			p.data = bytes.Clone(p.data)
 			binary.BigEndian.PutUint32(p.data[len(p.data)-soaSerialFromEnd:], uint32(t.revision))
-			apex.parts[i] = p
+			e.parts[i] = p
 		}
 	}
+	e.put(t.apex, t.apex.Zone, r.children(), e.parts)
 }

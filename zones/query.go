@@ -1,7 +1,6 @@
 package zones
 
 import (
-	"bytes"
 	"encoding/binary"
 
 	"github.com/miekg/dns"
@@ -94,6 +93,7 @@ type Answer struct {
 	Error    *ExtendedError // nil: none
 	Sets     []RRset
 	Decision policy.Decision // of the pool asked last; Pool is nil if none was
+	Scope    uint8           // clients of a prefix of this length have the same candidates (RFC 7871 §7.2.1); 0: all have
 
 	current Name   // the target of a chain of CNAMEs
 	target  Name   // a host whose addresses are looked for
@@ -103,7 +103,7 @@ type Answer struct {
 }
 
 func (a *Answer) reset() {
-	a.Outcome, a.AA, a.Error, a.Sets = Found, false, nil, a.Sets[:0]
+	a.Outcome, a.AA, a.Error, a.Sets, a.Scope = Found, false, nil, a.Sets[:0], 0
 	a.Decision = policy.Decision{}
 	a.made = a.made[:0]
 }
@@ -117,41 +117,16 @@ func (l *lookup) add(section Section, offset uint8, p stored, ttl uint32) {
 }
 
 // addChosen adds the addresses of the decision's members, which are of set.Type, as set.
-func (a *Answer) addChosen(set RRset, d policy.Decision) {
-	start := len(a.made)
-	for _, pick := range d.Picks {
-		m := &d.Pool.Members[pick.Member]
-		for i := range m.Addrs {
-			if pick.Addrs&(1<<i) == 0 {
-				continue
-			}
-			end := len(a.made)
-			if set.Type == dns.TypeA {
-				b := m.Addrs[i].As4()
-				a.made = append(append(a.made, 0, 4), b[:]...)
-			} else {
-				b := m.Addrs[i].As16()
-				a.made = append(append(a.made, 0, 16), b[:]...)
-			}
-			if d.Pool.Shared && holds(a.made[start:end], a.made[end:]) { // RFC 2181 §5: a set has each RR once
-				a.made = a.made[:end]
-				continue
-			}
-			set.Count++
-		}
+func (a *Answer) addChosen(set RRset, d *policy.Decision) {
+	family := policy.IPv4
+	if set.Type == dns.TypeAAAA {
+		family = policy.IPv6
 	}
+	start, count := len(a.made), 0
+	a.made, count = d.AppendRData(a.made, family)
+	set.Count = uint16(count)
 	set.Data = a.made[start:len(a.made):len(a.made)]
 	a.Sets = append(a.Sets, set)
-}
-
-// holds says whether one is among set, both as RRset.Data has them and all of one length.
-func holds(set, one []byte) bool {
-	for ; len(set) > 0; set = set[len(one):] {
-		if bytes.Equal(set[:len(one)], one) {
-			return true
-		}
-	}
-	return false
 }
 
 // RRs calls f with the RDATA of each RR of the set.

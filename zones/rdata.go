@@ -234,6 +234,13 @@ func ParseType(text string) (uint16, error) {
 // of zone files (RFC 1035 §5.1), one a line. Names without a final dot are relative to the zone.
 // Errors are *spec.Error with the line.
 func ParseRRset(o Owner, typ uint16, value string, revision int64) (Part, error) {
+	if p, ok := plainRRset(typ, value, revision); ok {
+		return p, nil
+	}
+	return parseRRset(o, typ, value, revision)
+}
+
+func parseRRset(o Owner, typ uint16, value string, revision int64) (Part, error) {
 	ttl := uint32(defaultTTL)
 	var rdata [][]byte
 	seen, size := map[string]int{}, 0

@@ -209,8 +209,8 @@ func (l *lookup) redirect(at record) (target []byte) {
 // steer answers with what the pool chooses.
 func (l *lookup) steer(p stored) {
 	a := l.a
-	d := l.choose(l.name, p, l.q.Type)
-	a.Decision = d
+	d := &a.Decision
+	l.choose(d, l.name, p, l.q.Type)
 	switch d.Outcome {
 	case policy.Chosen:
 		if d.FailOpen {
@@ -230,25 +230,29 @@ func (l *lookup) steer(p stored) {
 	}
 }
 
-// choose asks the pool of a steered name, of which p is the part, for addresses. The decision has no pool where none could
-// ever be given.
-func (l *lookup) choose(name *Name, p stored, typ uint16) policy.Decision {
+// choose asks the pool of a steered name, of which p is the part, for addresses. The decision d has no
+// pool where none could ever be given.
+func (l *lookup) choose(d *policy.Decision, name *Name, p stored, typ uint16) {
 	pool := l.s.Pools[p.pool()]
-	client := l.q.Client
+	client := &l.q.Client
 	client.Family = policy.IPv4
 	if typ == dns.TypeAAAA {
 		client.Family = policy.IPv6
 	}
 	// A pool that has no member yet, or no more, may have one soon: Select makes it a passing NODATA.
-	if len(pool.Members) > 0 && !pool.CouldGive(client.Family) {
+	if !pool.CouldGive(client.Family) && len(pool.Members) > 0 {
 		l.t.about(name, "is steered by a pool of which no member has such an address, up or not")
-		return policy.Decision{Outcome: policy.NoData}
+		*d = policy.Decision{Outcome: policy.NoData}
+		return
 	}
-	return policy.Select(pool, l.s.Pools, client, l.q.Random, &l.a.scratch, l.t.decision())
+	policy.Select(d, pool, l.s.Pools, client, l.q.Random, &l.a.scratch, l.t.decision())
+	if d.Outcome == policy.Chosen { // what is not there passes soon, and is told to everybody
+		l.a.Scope = max(l.a.Scope, d.Scope)
+	}
 }
 
 // chosenTTL is that of the addresses chosen.
-func chosenTTL(p stored, d policy.Decision) uint32 {
+func chosenTTL(p stored, d *policy.Decision) uint32 {
 	if d.FailOpen {
 		return min(p.ttl(), failOpenTTL)
 	}

@@ -3,6 +3,9 @@
 package zones
 
 import (
+	"bytes"
+	"iter"
+
 	"github.com/miekg/dns"
 
 	"meridian/policy"
@@ -16,6 +19,7 @@ type Snapshot struct {
 	Names    int            // that exist, empty non-terminals included
 
 	names  *names
+	order  index                // of all that is in names
 	refs   []int32              // by policy.ID: steered names that refer to the pool
 	apexes [maxLabels + 1]int32 // zones whose apex has i labels
 	depths [2]uint64            // bit i: apexes[i] > 0
@@ -63,42 +67,26 @@ func (s *Snapshot) zoneOf(name *Name, deepest int) record {
 }
 
 // Part returns what a key, given by owner and type, has made of itself.
-func (s *Snapshot) Part(o Owner, typ uint16) (Part, bool) {
-	r := s.names.find(o.Name.suffixHash(int(o.Name.labels)), o.Name.Wire(), o.Zone)
-	if r == nil {
-		return Part{}, false
-	}
-	for i, at := 0, r.first(); i < r.parts(); i++ {
-		var p Part
-		if p, at = r.part(at); p.Type == typ {
-			return p, true
-		}
-	}
-	return Part{}, false
-}
+func (s *Snapshot) Part(o Owner, typ uint16) (Part, bool) { return s.record(o).partOf(typ) }
 
 // Parts returns what all keys of an owner have made of themselves.
-func (s *Snapshot) Parts(o Owner) (parts []Part) {
-	r := s.names.find(o.Name.suffixHash(int(o.Name.labels)), o.Name.Wire(), o.Zone)
-	if r == nil {
-		return nil
-	}
-	for i, at := 0, r.first(); i < r.parts(); i++ {
-		var p Part
-		p, at = r.part(at)
-		parts = append(parts, p)
-	}
-	return parts
+func (s *Snapshot) Parts(o Owner) []Part { return s.AppendParts(nil, o) }
+
+// AppendParts appends Parts.
+func (s *Snapshot) AppendParts(parts []Part, o Owner) []Part { return s.record(o).appendParts(parts) }
+
+func (s *Snapshot) record(o Owner) record {
+	return s.names.find(o.Name.suffixHash(int(o.Name.labels)), o.Name.Wire(), o.Zone)
 }
 
-// Each calls f with every part of every name, in no order.
+// Each calls f with every part of every name, in no order. The owner is good until f returns.
 func (s *Snapshot) Each(f func(Owner, Part)) {
+	n := new(Name)
 	for _, sh := range s.names {
 		sh.each(func(r record) bool {
 			if r.parts() == 0 {
 				return true
 			}
-			n := new(Name)
 			n.Read(r.name())
 			for i, at := 0, r.first(); i < r.parts(); i++ {
 				var p Part
@@ -108,6 +96,32 @@ func (s *Snapshot) Each(f func(Owner, Part)) {
 			return true
 		})
 	}
+}
+
+// Zone yields the names of the zone at apex that exist, in canonical order (RFC 4034 §6.1), and what
+// their keys have made of themselves: nothing at an empty non-terminal. The owner is good until the
+// next one is asked for.
+func (s *Snapshot) Zone(apex Owner) iter.Seq2[Owner, []Part] {
+	return func(yield func(Owner, []Part) bool) {
+		key := appendIndexKey(nil, apex.Name.suffix(apex.Zone), apex.Zone)
+		var parts []Part
+		o := Owner{new(Name), apex.Zone}
+		s.order.from(key, func(k []byte) bool {
+			if !bytes.HasPrefix(k, key) {
+				return false
+			}
+			o.Name.readIndexKey(k)
+			r := s.names.find(o.Name.hash[0], o.Name.Wire(), o.Zone)
+			parts = r.appendParts(parts[:0])
+			return yield(o, parts)
+		})
+	}
+}
+
+// Clone is a copy of o that does not share its name.
+func (o Owner) Clone() Owner {
+	n := *o.Name
+	return Owner{&n, o.Zone}
 }
 
 func (s *Snapshot) count(depth, by int) {

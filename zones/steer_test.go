@@ -1,12 +1,9 @@
 package zones
 
 import (
-	"net/netip"
 	"testing"
 
 	"github.com/miekg/dns"
-
-	"meridian/policy"
 )
 
 func TestResolveSteered(t *testing.T) {
@@ -110,26 +107,5 @@ pool web
 	}
 	if len(given) != 2 {
 		t.Errorf("%d different answers, want 2", len(given))
-	}
-}
-
-// Two members may stand behind one address: it is given once (RFC 2181 §5).
-func TestChosenOnce(t *testing.T) {
-	one, two, six := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::1")
-	pool := policy.New("p", policy.Spec{}, nil, []policy.Member{
-		{Name: "a", Addrs: []netip.Addr{one, six}}, {Name: "b", Addrs: []netip.Addr{two, one, six}},
-	})
-	for typ, tt := range map[uint16]struct {
-		picks []policy.Pick
-		want  string
-	}{
-		dns.TypeA:    {[]policy.Pick{{Member: 1, Addrs: 3}, {Member: 0, Addrs: 1}}, "\x00\x04\xc0\x00\x02\x02\x00\x04\xc0\x00\x02\x01"},
-		dns.TypeAAAA: {[]policy.Pick{{Member: 0, Addrs: 2}, {Member: 1, Addrs: 4}}, "\x00\x10\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01"},
-	} {
-		var a Answer
-		a.addChosen(RRset{Type: typ}, policy.Decision{Outcome: policy.Chosen, Pool: pool, Picks: tt.picks})
-		if set := a.Sets[0]; string(set.Data) != tt.want || int(set.Count) != len(tt.want)/(2+int(tt.want[1])) {
-			t.Errorf("%s: %d RRs %q, expected %q", dns.Type(typ), set.Count, set.Data, tt.want)
-		}
 	}
 }

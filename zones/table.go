@@ -1,6 +1,9 @@
 package zones
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // names is the table of all names of all zones: an immutable array of shards. A change makes new
 // shards of those it touches; readers of the old ones are never disturbed.
@@ -17,6 +20,7 @@ type shard struct {
 	slots []slot // a power of two, at most three quarters in use
 	arena []byte
 	used  int
+	dead  bool // while it is made: a record in the arena has a newer one, or holds nothing
 }
 
 type slot struct {
@@ -24,7 +28,10 @@ type slot struct {
 	at  uint32 // place of the record in the arena, plus one; 0 is an empty slot
 }
 
-var emptyShard = &shard{slots: make([]slot, 1)}
+var emptyShard = newShard()
+
+// newShard returns an empty shard for add.
+func newShard() *shard { return &shard{slots: make([]slot, 1)} }
 
 func shardOf(hash uint64) int  { return int(hash >> (64 - shardBits)) }
 func tagOf(hash uint64) uint32 { return uint32(hash >> 20) }
@@ -36,15 +43,8 @@ func (t *names) find(hash uint64, name []byte, zone int) record {
 }
 
 func (s *shard) find(hash uint64, name []byte, zone int) record {
-	mask := uint64(len(s.slots) - 1)
-	for i := hash & mask; s.slots[i].at != 0; i = (i + 1) & mask {
-		if s.slots[i].tag != tagOf(hash) {
-			continue
-		}
-		r := s.record(s.slots[i])
-		if r.zone() == zone && bytes.Equal(r.name(), name) {
-			return r
-		}
+	if sl := s.slot(hash, name, zone); sl != nil {
+		return s.record(*sl)
 	}
 	return nil
 }
@@ -84,44 +84,144 @@ func (s *shard) each(f func(record) bool) bool {
 	return true
 }
 
-// rebuild makes a shard of those records of s that changed does not name, and of the nodes in
-// changed that still hold anything.
-func (s *shard) rebuild(changed map[nodeKey]*Node) *shard {
-	next := &shard{arena: make([]byte, 0, len(s.arena)+64*len(changed))}
-	var hashes []uint64
+// add puts a record of the name with that hash behind those of s, which may have an older one of it.
+// s is still being made.
+func (s *shard) add(hash uint64, n *Node) {
+	at := uint32(len(s.arena) + 1)
+	s.arena = appendRecord(s.arena, n)
+	s.dead = s.dead || n.empty()
+	if older := s.slot(hash, n.name, n.zone); older != nil {
+		older.at = at
+		s.dead = true
+		return
+	}
+	if s.used++; s.used*4 > len(s.slots)*3 {
+		s.grow()
+	}
+	s.place(hash, at)
+}
+
+// slot is where the place of a name's record stands, nil if there is none.
+func (s *shard) slot(hash uint64, name []byte, zone int) *slot {
+	mask := uint64(len(s.slots) - 1)
+	for i := hash & mask; s.slots[i].at != 0; i = (i + 1) & mask {
+		if s.slots[i].tag != tagOf(hash) {
+			continue
+		}
+		if r := record(s.arena[s.slots[i].at-1:]); r.zone() == zone && bytes.Equal(r.name(), name) {
+			return &s.slots[i]
+		}
+	}
+	return nil
+}
+
+func (s *shard) place(hash uint64, at uint32) {
+	mask := uint64(len(s.slots) - 1)
+	i := hash & mask
+	for s.slots[i].at != 0 {
+		i = (i + 1) & mask
+	}
+	s.slots[i] = slot{tagOf(hash), at}
+}
+
+// grow doubles the slots.
+func (s *shard) grow() {
+	old := s.slots
+	s.slots = make([]slot, max(4, 2*len(old)))
+	var name Name
+	for _, sl := range old {
+		if sl.at != 0 {
+			name.Read(record(s.arena[sl.at-1:]).name())
+			s.place(name.hash[0], sl.at)
+		}
+	}
+}
+
+// with returns the shard that has the records of s but for those that changes has newer ones of, and
+// these, as far as they hold anything. changes is of no more use.
+func (s *shard) with(changes *shard) *shard {
+	if s == emptyShard && !changes.dead {
+		changes.arena = slices.Clip(slices.Clone(changes.arena))
+		return changes
+	}
+	next := &shard{arena: make([]byte, 0, len(s.arena)+len(changes.arena))}
+	hashes := make([]uint64, 0, s.used+changes.used)
+	var name Name
 	s.each(func(r record) bool {
-		if _, ok := changed[nodeKey{string(r.name()), r.zone()}]; !ok {
-			next.arena = append(next.arena, r...)
+		if name.Read(r.name()); changes.slot(name.hash[0], r.name(), r.zone()) == nil {
+			next.arena, hashes = append(next.arena, r...), append(hashes, name.hash[0])
 		}
 		return true
 	})
-	for _, n := range changed {
-		if !n.empty() {
-			next.arena = appendRecord(next.arena, n)
+	changes.newest(func(hash uint64, r record) {
+		if !r.empty() {
+			next.arena, hashes = append(next.arena, r...), append(hashes, hash)
 		}
-	}
-	var name Name
-	next.each(func(r record) bool {
-		name.Read(r.name())
-		hashes = append(hashes, name.hash[0])
-		return true
 	})
 	if len(hashes) == 0 {
 		return emptyShard
 	}
+	if len(next.arena) < cap(next.arena)*7/8 {
+		next.arena = slices.Clone(next.arena)
+	}
+	next.index(hashes)
+	return next
+}
+
+// newest calls f with the newest record of every name, and the name's hash.
+func (s *shard) newest(f func(hash uint64, r record)) {
+	var name Name
+	at := uint32(1)
+	s.each(func(r record) bool {
+		name.Read(r.name())
+		if s.slot(name.hash[0], r.name(), r.zone()).at == at {
+			f(name.hash[0], r)
+		}
+		at += r.size()
+		return true
+	})
+}
+
+// index makes the slots of a shard whose records have these hashes, in their order.
+func (s *shard) index(hashes []uint64) {
 	size := 4
 	for len(hashes)*4 > size*3 {
 		size *= 2
 	}
-	next.slots, next.used = make([]slot, size), len(hashes)
-	mask, k := uint64(size-1), 0
-	for at := 0; at < len(next.arena); at += int(record(next.arena[at:]).size()) {
-		i := hashes[k] & mask
-		for next.slots[i].at != 0 {
-			i = (i + 1) & mask
-		}
-		next.slots[i] = slot{tagOf(hashes[k]), uint32(at + 1)}
-		k++
+	s.slots, s.used = make([]slot, size), len(hashes)
+	at := uint32(1)
+	for _, hash := range hashes {
+		s.place(hash, at)
+		at += record(s.arena[at-1:]).size()
 	}
-	return next
+}
+
+func (n *Node) empty() bool  { return len(n.parts) == 0 && n.children == 0 }
+func (r record) empty() bool { return r.parts() == 0 && r.children() == 0 }
+
+// appendParts appends the parts of a record, which may be nil.
+func (r record) appendParts(parts []Part) []Part {
+	if r == nil {
+		return parts
+	}
+	for i, at := 0, r.first(); i < r.parts(); i++ {
+		var p Part
+		p, at = r.part(at)
+		parts = append(parts, p)
+	}
+	return parts
+}
+
+// partOf returns the part that the key of a type has made. The record may be nil.
+func (r record) partOf(typ uint16) (Part, bool) {
+	if r == nil {
+		return Part{}, false
+	}
+	for i, at := 0, r.first(); i < r.parts(); i++ {
+		var p Part
+		if p, at = r.part(at); p.Type == typ {
+			return p, true
+		}
+	}
+	return Part{}, false
 }

@@ -1,5 +1,7 @@
 package zones
 
+import "meridian/policy"
+
 // MaxWarm is how many queries Warm takes at once.
 const MaxWarm = 32
 
@@ -10,8 +12,11 @@ const MaxWarm = 32
 // third off the time of an answer. The number returned means nothing; it is what the reading is for,
 // as far as the compiler can see.
 func Warm(s *Snapshot, batch []*Query) (sum uint64) {
-	var shards [MaxWarm]*shard
-	var places [MaxWarm]uint32
+	var (
+		shards [MaxWarm]*shard
+		places [MaxWarm]uint32
+		pools  [MaxWarm]*policy.Pool
+	)
 	batch = batch[:min(len(batch), MaxWarm)]
 	for i, q := range batch {
 		shards[i] = s.names[shardOf(q.Name.hash[0])]
@@ -20,10 +25,22 @@ func Warm(s *Snapshot, batch []*Query) (sum uint64) {
 		slots := shards[i].slots
 		places[i] = slots[q.Name.hash[0]&uint64(len(slots)-1)].at
 	}
+	steered := 0
 	for i := range batch {
-		if at := places[i]; at != 0 {
-			sum += uint64(shards[i].arena[at-1])
+		if places[i] == 0 {
+			continue
 		}
+		r := record(shards[i].arena[places[i]-1:])
+		if r.parts() == 0 {
+			continue
+		}
+		if p := r.stored(r.first()); p.kind() == Steered {
+			pools[steered] = s.Pools[p.pool()]
+			steered++
+		}
+	}
+	for _, p := range pools[:steered] {
+		sum += p.Warm()
 	}
 	return sum
 }

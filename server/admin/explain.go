@@ -24,6 +24,7 @@ type Explanation struct {
 	Name          string         `json:"name"` // absolute, in lower case
 	Type          string         `json:"type"`
 	Client        netip.Addr     `json:"client"`
+	Subnet        netip.Prefix   `json:"subnet,omitzero"` // for whom it asks (RFC 7871)
 	Server        string         `json:"server,omitzero"` // that answers, by its name
 	Site          string         `json:"site,omitzero"`   // where it and its checker stand
 	Revision      int64          `json:"revision"`        // of the registry
@@ -64,6 +65,7 @@ func explain(s *zones.Snapshot, q *zones.Query) *Explanation {
 		Name:     dns.Fqdn(q.Name.String()),
 		Type:     dns.Type(q.Type).String(),
 		Client:   q.Client.Addr,
+		Subnet:   q.Client.Subnet,
 		Revision: s.Revision,
 		Random:   q.Random,
 	}
@@ -116,7 +118,7 @@ func parseRequest(r *http.Request) (q *zones.Query, text bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	known := []string{"name", "type", "client", "format"}
+	known := []string{"name", "type", "client", "subnet", "format"}
 	for key, v := range values {
 		if !slices.Contains(known, key) {
 			return nil, false, fmt.Errorf("%q is not a parameter, expected one of %s%s",
@@ -148,6 +150,11 @@ func parseRequest(r *http.Request) (q *zones.Query, text bool, err error) {
 		return nil, false, fmt.Errorf("client: %q is not an address such as 192.0.2.1 or 2001:db8::1", client)
 	}
 	q.Client.Addr = q.Client.Addr.Unmap()
+	if v := values.Get("subnet"); v != "" {
+		if q.Client.Subnet, err = parseSubnet(v); err != nil {
+			return nil, false, fmt.Errorf("subnet: %w", err)
+		}
+	}
 	switch values.Get("format") {
 	case "":
 		text = strings.HasPrefix(r.Header.Get("Accept"), "text/plain")
@@ -158,6 +165,18 @@ func parseRequest(r *http.Request) (q *zones.Query, text bool, err error) {
 		return nil, false, fmt.Errorf(`format: %q is not known, expected "json" or "text"`, values.Get("format"))
 	}
 	return q, text, nil
+}
+
+// parseSubnet reads a client subnet as a query has it (RFC 7871 §6).
+func parseSubnet(text string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(text)
+	if err != nil || p.Addr().Is4In6() {
+		return p, fmt.Errorf("%q is not a network such as 203.0.113.0/24 or 2001:db8::/56", text)
+	}
+	if p != p.Masked() {
+		return p, fmt.Errorf("%s has bits set beyond the prefix, expected %s", p, p.Masked())
+	}
+	return p, nil
 }
 
 // parseName reads a name with or without its final dot.

@@ -22,14 +22,15 @@ var update = flag.Bool("update", false, "write testdata/*.txt anew")
 // TestText holds what people read: each question's answer is testdata/<owner>-<type>.txt.
 func TestText(t *testing.T) {
 	for _, question := range []string{
-		"www A", "api A", "app AAAA", "web A", "nope A", "dead A", "down A", "www.example.org. A", "www ANY",
+		"www A", "api A", "app AAAA", "web A", "nope A", "dead A", "down A", "www.example.org. A", "www ANY", "near A 203.0.113.0/25",
 	} {
 		name, typ, _ := strings.Cut(question, " ")
+		typ, subnet, _ := strings.Cut(typ, " ")
 		full := strings.TrimSuffix(name, ".")
 		if full == name {
 			full += ".example.com"
 		}
-		w := get(testConfig(), "/explain?format=text&client=203.0.113.9&name="+full+"&type="+typ)
+		w := get(testConfig(), "/explain?format=text&client=203.0.113.9&name="+full+"&type="+typ+"&subnet="+subnet)
 		if got, want := w.Header().Get("Content-Type"), "text/plain; charset=utf-8"; got != want {
 			t.Errorf("%s: Content-Type %q, want %q", question, got, want)
 		}
@@ -100,13 +101,16 @@ func TestBadRequests(t *testing.T) {
 		{"name=a..b", `name: "a..b" has an empty label`},
 		{"name=" + strings.Repeat("a", 64), `name: "` + strings.Repeat("a", 64) + `" has a label of 64 bytes, at most 63 are allowed`},
 		{"name=a&name=b", "name: given 2 times, expected once"},
-		{"name=a&typ=A", `"typ" is not a parameter, expected one of name, type, client, format (did you mean "type"?)`},
+		{"name=a&typ=A", `"typ" is not a parameter, expected one of name, type, client, subnet, format (did you mean "type"?)`},
 		{"name=a&type=AAA", `type: "AAA" is not a type such as A, MX or TYPE123 (did you mean "AAAA"?)`},
 		{"name=a&type=TYPE65536", `type: "TYPE65536" is not a type such as A, MX or TYPE123`},
 		{"name=a&type=axfr", "type: no name has records of type AXFR"},
 		{"name=a&type=TYPE41", "type: no name has records of type OPT"},
 		{"name=a&client=nowhere", `client: "nowhere" is not an address such as 192.0.2.1 or 2001:db8::1`},
 		{"name=a&client=fe80::1%25eth0", `client: "fe80::1%eth0" is not an address such as 192.0.2.1 or 2001:db8::1`},
+		{"name=a&subnet=192.0.2.0", `subnet: "192.0.2.0" is not a network such as 203.0.113.0/24 or 2001:db8::/56`},
+		{"name=a&subnet=::ffff:192.0.2.0/120", `subnet: "::ffff:192.0.2.0/120" is not a network such as 203.0.113.0/24 or 2001:db8::/56`},
+		{"name=a&subnet=192.0.2.1/24", `subnet: 192.0.2.1/24 has bits set beyond the prefix, expected 192.0.2.0/24`},
 		{"name=a&client=192.0.2.0/24", `client: "192.0.2.0/24" is not an address such as 192.0.2.1 or 2001:db8::1`},
 		{"name=a&format=xml", `format: "xml" is not known, expected "json" or "text"`},
 		{"name=%zz", `invalid URL escape "%zz"`},
@@ -123,11 +127,11 @@ func TestFetch(t *testing.T) {
 	s := httptest.NewServer(handler(testConfig()))
 	defer s.Close()
 	addr := s.Listener.Addr().String()
-	e, err := Fetch(t.Context(), addr, "app.example.com", "AAAA", "203.0.113.9")
+	e, err := Fetch(t.Context(), addr, "app.example.com", "AAAA", "203.0.113.9", "2001:db8::/56")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e.Client != netip.MustParseAddr("203.0.113.9") || e.Type != "AAAA" || len(e.Records) != 1 {
+	if e.Client != netip.MustParseAddr("203.0.113.9") || e.Subnet != netip.MustParsePrefix("2001:db8::/56") || e.Type != "AAAA" || len(e.Records) != 1 {
 		t.Errorf("got %+v", e)
 	}
 	var sent, again strings.Builder
@@ -155,13 +159,13 @@ func TestFetchErrors(t *testing.T) {
 		{other, "www.example.com", other + " gave no explanation: "},
 		{"no port", "www.example.com", `"no port" is not host:port: `},
 	} {
-		if _, err := Fetch(t.Context(), test.server, test.name, "", ""); err == nil || !strings.HasPrefix(err.Error(), test.want) {
+		if _, err := Fetch(t.Context(), test.server, test.name, "", "", ""); err == nil || !strings.HasPrefix(err.Error(), test.want) {
 			t.Errorf("error %v\nwant  %s", err, test.want)
 		}
 	}
 	s.Close()
 	want := "nothing answers HTTP on " + addr + ": is meridian serving there?"
-	if _, err := Fetch(t.Context(), addr, "www.example.com", "", ""); err == nil || err.Error() != want {
+	if _, err := Fetch(t.Context(), addr, "www.example.com", "", "", ""); err == nil || err.Error() != want {
 		t.Errorf("error %v\nwant  %s", err, want)
 	}
 }

@@ -18,9 +18,9 @@ import (
 const maxExplanation = 64 << 20
 
 // Fetch asks the server at host:port to explain a query. Empty parameters are left to its defaults.
-func Fetch(ctx context.Context, server, name, typ, client string) (*Explanation, error) {
+func Fetch(ctx context.Context, server, name, typ, client, subnet string) (*Explanation, error) {
 	query := url.Values{}
-	for key, value := range map[string]string{"name": name, "type": typ, "client": client} {
+	for key, value := range map[string]string{"name": name, "type": typ, "client": client, "subnet": subnet} {
 		if value != "" {
 			query.Set(key, value)
 		}

@@ -25,7 +25,11 @@ func (e *Explanation) WriteText(w io.Writer) error {
 	if e.Site != "" {
 		by += " at site " + clean(e.Site)
 	}
-	fmt.Fprintf(&b, "%s %s for client %s%s, revision %d: %s\n\n", e.Name, e.Type, e.Client, by, e.Revision, ended)
+	client := e.Client.String()
+	if e.Subnet.IsValid() {
+		client += " with client subnet " + e.Subnet.String()
+	}
+	fmt.Fprintf(&b, "%s %s for client %s%s, revision %d: %s\n\n", e.Name, e.Type, client, by, e.Revision, ended)
 	for i, step := range e.Trace.Steps {
 		number := fmt.Sprintf("%d. ", i+1)
 		if step.Decision == nil {
@@ -103,6 +107,9 @@ func writeSteps(b *strings.Builder, steps []policy.StepTrace) {
 		row := func(what, text string) {
 			fmt.Fprintf(t, "  %s\t%s\t%s\n", name, what, text)
 			name = ""
+		}
+		for _, line := range s.LookedUp {
+			row("looked up", clean(line))
 		}
 		if len(s.Kept) > 0 {
 			row("kept", list(s.Kept))

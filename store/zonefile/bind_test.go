@@ -102,7 +102,8 @@ func bindRecords(t *testing.T, dir string, apex zones.Owner, file string) (list 
 // wireRecords is what is served of keys.
 func wireRecords(t *testing.T, apex zones.Owner, keys []Key) (list []string) {
 	t.Helper()
-	made, ok := apexOf(serve(t, keys), apex)
+	s := serve(t, keys)
+	made, ok := apexOf(s, apex)
 	if !ok {
 		t.Fatal("no SOA")
 	}
@@ -113,7 +114,7 @@ func wireRecords(t *testing.T, apex zones.Owner, keys []Key) (list []string) {
 		}
 		list = append(list, wireRecord(apex.Name.Wire(), rr.Header().Ttl, rr.Header().Rrtype, wire))
 	}
-	for _, v := range inOrder(apex, keys) {
+	for v := range inOrder(s, apex, keys) {
 		typ, err := zones.ParseType(v.last)
 		if err != nil {
 			t.Fatal(err)

@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -58,7 +60,7 @@ func Write(w io.Writer, s *zones.Snapshot, apex zones.Owner, keys []Key, faults 
 		}
 		x.record(apex, rr.Header().Ttl, rr, wire)
 	}
-	for _, v := range inOrder(apex, keys) {
+	for v := range inOrder(s, apex, keys) {
 		if fault, ok := faults[v.Key.Key]; ok {
 			x.leaveOut(v, "is not served: "+fault)
 		} else if err := x.value(v); err != nil {
@@ -75,34 +77,46 @@ type value struct {
 	last  string      // of the key: "steer" or a type
 }
 
-// inOrder are the values of a zone's names, in the order in which they are written.
-func inOrder(apex zones.Owner, keys []Key) []value {
+// inOrder yields the values of a zone's names in the order in which they are written: as the snapshot
+// has the names in order, then those that it has not. The owner is good until the next one is asked for.
+func inOrder(s *zones.Snapshot, apex zones.Owner, keys []Key) iter.Seq[value] {
 	prefix := "zone/" + apex.ZoneText() + "/name/"
-	type place struct {
-		owner string
-		typ   uint16
-	}
-	places := make(map[string]place, len(keys))
-	var values []value
+	byOwner := make(map[string][]value, len(keys))
 	for _, k := range keys {
-		rest, ok := strings.CutPrefix(k.Key, prefix)
-		if !ok {
-			continue
+		if rest, ok := strings.CutPrefix(k.Key, prefix); ok {
+			owner, last, _ := strings.Cut(rest, "/")
+			byOwner[owner] = append(byOwner[owner], value{Key: k, last: last})
 		}
-		owner, last, _ := strings.Cut(rest, "/")
-		v, at := value{Key: k, last: last}, place{owner: "\xff" + owner} // after all names
-		if o, err := zones.ParseOwner(apex.ZoneText(), owner); err == nil {
-			v.owner, at.owner = o, canonicalOrder(string(o.Name.Wire()))
-		}
-		at.typ, _ = zones.ParseType(last)
-		places[k.Key] = at
-		values = append(values, v)
 	}
-	slices.SortFunc(values, func(x, y value) int {
-		a, b := places[x.Key.Key], places[y.Key.Key]
-		return cmp.Or(cmp.Compare(a.owner, b.owner), cmp.Compare(a.typ, b.typ), cmp.Compare(x.Key.Key, y.Key.Key))
-	})
-	return values
+	return func(yield func(value) bool) {
+		of := func(owner string, o zones.Owner) bool {
+			values := byOwner[owner]
+			delete(byOwner, owner)
+			slices.SortFunc(values, func(x, y value) int {
+				a, _ := zones.ParseType(x.last)
+				b, _ := zones.ParseType(y.last)
+				return cmp.Or(cmp.Compare(a, b), cmp.Compare(x.Key.Key, y.Key.Key))
+			})
+			for _, v := range values {
+				v.owner = o
+				if !yield(v) {
+					return false
+				}
+			}
+			return true
+		}
+		for o := range s.Zone(apex) {
+			if !of(o.Text(), o) {
+				return
+			}
+		}
+		for _, owner := range slices.Sorted(maps.Keys(byOwner)) {
+			o, _ := zones.ParseOwner(apex.ZoneText(), owner)
+			if !of(owner, o) {
+				return
+			}
+		}
+	}
 }
 
 type writer struct {

@@ -91,9 +91,10 @@ const rootHash = 0x243f6a8885a308d3
 
 func (n *Name) rehash() {
 	h := uint64(rootHash)
-	n.hash[n.labels] = h
-	for i := int(n.labels) - 1; i >= 0; i-- {
-		h = childHash(h, n.wire[n.start[i]:], 1+int(n.wire[n.start[i]]))
+	n.hash[n.labels&maxLabels] = h
+	for i := int(n.labels&maxLabels) - 1; i >= 0; i-- {
+		at := int(n.start[i])
+		h = childHash(h, n.wire[at:], 1+int(n.wire[at]))
 		n.hash[i] = h
 	}
 }
@@ -101,15 +102,19 @@ func (n *Name) rehash() {
 // childHash continues the hash of a name with a label before it: size bytes, its length byte
 // first. b has eight bytes of room beyond what is read.
 func childHash(h uint64, b []byte, size int) uint64 {
-	for i := 0; i < size; i += 8 {
-		chunk := binary.LittleEndian.Uint64(b[i:])
-		if rest := size - i; rest < 8 {
-			chunk &= 1<<(8*rest) - 1
-		}
-		hi, lo := bits.Mul64(h^chunk, 0x9e3779b97f4a7c15)
-		h = hi ^ lo
+	for ; size >= 8; size -= 8 {
+		h = mix(h ^ binary.LittleEndian.Uint64(b))
+		b = b[8:]
 	}
-	return h
+	if size == 0 {
+		return h
+	}
+	return mix(h ^ binary.LittleEndian.Uint64(b)&(1<<(8*size&63)-1))
+}
+
+func mix(h uint64) uint64 {
+	hi, lo := bits.Mul64(h, 0x9e3779b97f4a7c15)
+	return hi ^ lo
 }
 
 // wildcardLabel is "*" in wire form, with room to read eight bytes.

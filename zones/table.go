@@ -103,16 +103,19 @@ func (s *shard) add(hash uint64, n *Node) {
 
 // slot is where the place of a name's record stands, nil if there is none.
 func (s *shard) slot(hash uint64, name []byte, zone int) *slot {
-	mask := uint64(len(s.slots) - 1)
-	for i := hash & mask; s.slots[i].at != 0; i = (i + 1) & mask {
-		if s.slots[i].tag != tagOf(hash) {
+	mask, tag := uint64(len(s.slots)-1), tagOf(hash)
+	for i := hash & mask; ; i = (i + 1) & mask {
+		sl := &s.slots[i]
+		switch {
+		case sl.at == 0:
+			return nil
+		case sl.tag != tag:
 			continue
 		}
-		if r := record(s.arena[s.slots[i].at-1:]); r.zone() == zone && bytes.Equal(r.name(), name) {
-			return &s.slots[i]
+		if r := record(s.arena[sl.at-1:]); r.zone() == zone && bytes.Equal(r.name(), name) {
+			return sl
 		}
 	}
-	return nil
 }
 
 func (s *shard) place(hash uint64, at uint32) {

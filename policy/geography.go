@@ -93,13 +93,38 @@ func newGeography(members []Member, geoMaps map[string]*geo.Map) *geography {
 	}
 	known := map[string]set{} // by their words
 	g.any = g.add(everybody, known)
-	g.addNets(nets, known)
+	g.nets, g.nodes = onlySpecials, onlySpecialNodes
+	if len(nets) > 0 {
+		g.addNets(nets, known)
+	}
 	for _, name := range slices.Sorted(maps.Keys(tags)) {
 		if m := geoMaps[name]; m != nil {
 			g.addMap(m, tags[name], known)
 		}
 	}
-	return g
+	return g.packed()
+}
+
+// smallGeography is one of few members and tags in one piece, as smallPool is.
+type smallGeography struct {
+	geography
+	maps [1]served
+	tags [8]set
+	sets [8]uint64
+}
+
+// packed returns g in one piece if it is small.
+func (g *geography) packed() *geography {
+	small := smallGeography{geography: *g}
+	if len(g.maps) != 1 || len(g.maps[0].sets) > len(small.tags) || len(g.sets) > len(small.sets) {
+		return g
+	}
+	p := &small
+	copy(p.sets[:], g.sets)
+	copy(p.tags[:], g.maps[0].sets)
+	p.maps[0] = served{g.maps[0].Map, p.tags[:len(g.maps[0].sets)]}
+	p.geography.maps, p.geography.sets = p.maps[:], p.sets[:len(g.sets)]
+	return &p.geography
 }
 
 // add returns the set of members, a new one if it is not known.
@@ -124,13 +149,8 @@ func (g *geography) add(members []int, known map[string]set) set {
 // addNets makes the table of networks. Those within which the same members are to be had are one
 // node, and so neighbours among them one network, for the sake of the scope.
 func (g *geography) addNets(nets map[netip.Prefix][]int, known map[string]set) {
-	var entries []geo.Entry
-	for _, p := range specials {
-		if !covered(p, nets) {
-			entries = append(entries, geo.Entry{Prefix: p, Value: special})
-		}
-	}
-	g.nodes = []node{nobody: {}, special: {}}
+	entries := specialEntries(nets)
+	g.nodes = slices.Clone(onlySpecialNodes)
 	ids := map[node]uint32{}
 	var open []geo.Entry // the networks around the next one
 	for _, p := range slices.SortedFunc(maps.Keys(nets), comparePrefixes) {
@@ -151,6 +171,23 @@ func (g *geography) addNets(nets map[netip.Prefix][]int, known map[string]set) {
 		entries = append(entries, geo.Entry{Prefix: p, Value: id})
 	}
 	g.nets = geo.NewTable(entries)
+}
+
+// onlySpecials is the table where no member serves a network: one for all pools, so that it stays in
+// the processor's cache.
+var (
+	onlySpecials     = geo.NewTable(specialEntries(nil))
+	onlySpecialNodes = []node{nobody: {}, special: {}}
+)
+
+// specialEntries are the specials but for those that nets cover.
+func specialEntries(nets map[netip.Prefix][]int) (entries []geo.Entry) {
+	for _, p := range specials {
+		if !covered(p, nets) {
+			entries = append(entries, geo.Entry{Prefix: p, Value: special})
+		}
+	}
+	return entries
 }
 
 // covered says whether p lies within one of nets.

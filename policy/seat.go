@@ -147,5 +147,8 @@ func (p *Pool) Warm() (sum uint64) {
 	if n := len(p.seats); n > 0 && len(p.rdata) > 0 {
 		sum = p.seed + uint64(p.seats[0].weight) + uint64(p.seats[n-1].weight) + uint64(p.rdata[0])
 	}
+	if p.geography != nil {
+		sum += uint64(p.geography.size)
+	}
 	return sum
 }

@@ -12,11 +12,22 @@ import (
 	"golang.org/x/sys/unix"
 
 	"meridian/policy"
+	"meridian/policy/geo"
 	"meridian/zones"
 )
 
-// manyNames has n names in one zone, each of its own pool of three if steered, else with three addresses.
-func manyNames(n int, steered bool) *atomic.Pointer[zones.Snapshot] {
+// manyNames has n names in one zone, each with three addresses, or of its own pool of three: weighted
+// or geo.
+func manyNames(n int, kind string) *atomic.Pointer[zones.Snapshot] {
+	sites := geo.NewMap("sites", map[string]geo.Part{"nets": {Net: map[netip.Prefix]string{}}})
+	spec := policy.Spec{Policy: kind}
+	if kind == "geo" {
+		nets := map[netip.Prefix]string{}
+		for i := 1; i < 224; i++ {
+			nets[netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(i)}), 8)] = fmt.Sprint("dc", i%3)
+		}
+		sites = geo.NewMap("sites", map[string]geo.Part{"nets": {Net: nets}})
+	}
 	e := zones.New().Edit()
 	apex := must(zones.ParseOwner("example.com", "@"))
 	soa, ns, err := (&zones.SOA{NS: []string{"ns1.example.net."}}).Compile(apex, 1)
@@ -27,15 +38,18 @@ func manyNames(n int, steered bool) *atomic.Pointer[zones.Snapshot] {
 	e.Put(apex, ns)
 	for i := range n {
 		o := must(zones.ParseOwner("example.com", fmt.Sprintf("h%d", i)))
-		if !steered {
+		if kind == "static" {
 			e.Put(o, must(zones.ParseRRset(o, dns.TypeA, fmt.Sprintf("10.1.%d.%d\n10.2.%[1]d.%[2]d\n10.3.%[1]d.%[2]d", i>>8&255, i&255), 1)))
 			continue
 		}
 		members := make([]policy.Member, 3)
 		for m := range members {
 			members[m] = policy.Member{Name: fmt.Sprint("m", m), Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, byte(m), byte(i >> 8), byte(i)})}, Weight: uint16(5 - m), Tier: 1}
+			if kind == "geo" {
+				members[m].Serves = []policy.Term{must(policy.ParseTerm(fmt.Sprint("map:sites/dc", m)))}
+			}
 		}
-		e.SetPool(policy.ID(i), policy.New(fmt.Sprint("p", i), policy.Spec{}, []policy.Fallback{{}}, members, nil))
+		e.SetPool(policy.ID(i), policy.New(fmt.Sprint("p", i), spec, []policy.Fallback{{}}, members, map[string]*geo.Map{"sites": sites}))
 		e.Put(o, zones.SteeredPart(policy.ID(i), 30, zones.SteeredTypes, 1))
 	}
 	view := new(atomic.Pointer[zones.Snapshot])
@@ -46,13 +60,16 @@ func manyNames(n int, steered bool) *atomic.Pointer[zones.Snapshot] {
 // BenchmarkBatch answers queries for random names as a socket does, batch by batch, but without a
 // socket. The time is that of one query.
 func BenchmarkBatch(b *testing.B) {
-	for _, steered := range []bool{false, true} {
+	for _, kind := range []string{"static", "weighted", "geo"} {
 		for _, n := range []int{1_000, 100_000} {
-			b.Run(fmt.Sprintf("%s/%d", map[bool]string{false: "static", true: "steered"}[steered], n), func(b *testing.B) {
-				u := &udpSocket{worker: newWorker(manyNames(n, steered), testSelf, new(counters), false)}
+			b.Run(fmt.Sprintf("%s/%d", kind, n), func(b *testing.B) {
+				u := &udpSocket{worker: newWorker(manyNames(n, kind), testSelf, new(counters), false)}
 				queries := make([][]byte, 1<<14)
 				for i := range queries {
-					queries[i] = plain(fmt.Sprintf("h%d.example.com", rand.IntN(n)))
+					name := fmt.Sprintf("h%d.example.com", rand.IntN(n))
+					if queries[i] = plain(name); kind == "geo" {
+						queries[i] = withOPT(name, opt(1232, subnet(1, 24, 0, byte(1+rand.IntN(223)), byte(rand.IntN(256)), byte(rand.IntN(256)))))
+					}
 				}
 				batch := newBatch()
 				for i := range batch.datagrams {

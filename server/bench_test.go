@@ -28,6 +28,7 @@ var benchQueries = []struct {
 	{"static", plain("www.example.com")},
 	{"steered", plain("pool.example.com")},
 	{"steered with subnet", withOPT("pool.example.com", opt(1232, subnet(1, 24, 0, 10, 2, 3)))},
+	{"geo", withOPT("geo.example.com", opt(1232, subnet(1, 24, 0, 198, 51, 100)))},
 	{"cname", plain("chain1.example.com")},
 	{"nxdomain", plain("nothere.example.com")},
 	{"truncated", plain("big.example.com")},
@@ -53,6 +54,23 @@ func BenchmarkReply(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				w.reply(buf, copy(buf, q.msg), client)
+			}
+		})
+	}
+}
+
+// BenchmarkEncode writes the same answer again and again.
+func BenchmarkEncode(b *testing.B) {
+	for _, q := range benchQueries {
+		b.Run(q.name, func(b *testing.B) {
+			w := testWorker(false)
+			buf := make([]byte, maxUDP)
+			w.own.read(buf[:copy(buf, q.msg)])
+			var r response
+			w.ask(&w.own.query, &r)
+			b.ReportAllocs()
+			for b.Loop() {
+				w.encode(buf, &r)
 			}
 		})
 	}

@@ -120,15 +120,14 @@ func (w *worker) optSize() int {
 // There is room for it without an extended error, which comes along if it fits (RFC 8914 §3).
 func (w *worker) opt(buf []byte, at, limit int, r *response) int {
 	in := w.in
-	buf[at] = 0 // the root
-	binary.BigEndian.PutUint16(buf[at+1:], dns.TypeOPT)
-	binary.BigEndian.PutUint16(buf[at+3:], maxUDP)
-	buf[at+5] = byte(r.result.Rcode() >> 4)
-	buf[at+6] = 0 // version
-	buf[at+7], buf[at+8] = 0, 0
+	h := buf[at : at+11]
+	h[0] = 0 // the root
+	binary.BigEndian.PutUint32(h[1:], uint32(dns.TypeOPT)<<16|maxUDP)
+	flags := uint32(r.result.Rcode()>>4) << 24 // then the version, 0
 	if in.do {
-		buf[at+7] = 0x80
+		flags |= 1 << 15
 	}
+	binary.BigEndian.PutUint32(h[5:], flags)
 	start := at + 11
 	end := start
 	if in.nsid && w.self.nsid != "" {
@@ -153,7 +152,7 @@ func (w *worker) opt(buf []byte, at, limit int, r *response) int {
 		binary.BigEndian.PutUint16(content, r.err.Code)
 		copy(content[2:], r.err.Text)
 	}
-	binary.BigEndian.PutUint16(buf[at+9:], uint16(end-start))
+	binary.BigEndian.PutUint16(h[9:], uint16(end-start))
 	return end
 }
 

@@ -108,21 +108,22 @@ func (m *message) records(msg []byte, at int) (end int, ok bool) {
 		if at, ok = skipName(msg, at); !ok || at+10 > len(msg) {
 			return 0, false
 		}
+		h := msg[at : at+10] // uint16 type, uint16 class, uint32 TTL, uint16 size of the RDATA
 		rdata := at + 10
-		end := rdata + count(msg, at+8)
+		end := rdata + count(h, 8)
 		if end > len(msg) {
 			return 0, false
 		}
-		switch typ := binary.BigEndian.Uint16(msg[at:]); {
+		switch typ := binary.BigEndian.Uint16(h); {
 		case i < before:
 		case typ == dns.TypeOPT:
 			if m.edns || msg[owner] != 0 { // one at most, owned by the root (RFC 6891 §6.1.1, §6.1.2)
 				return 0, false
 			}
 			m.edns = true
-			m.size = binary.BigEndian.Uint16(msg[at+2:])
-			m.version = msg[at+5]
-			m.do = msg[at+6]&0x80 != 0
+			m.size = binary.BigEndian.Uint16(h[2:])
+			m.version = h[5]
+			m.do = h[6]&0x80 != 0
 			if m.version == 0 && !m.options(msg[rdata:end]) { // another version may have them in another form
 				return 0, false
 			}

@@ -57,6 +57,16 @@ fuzz: ## runs every fuzz target for FUZZTIME
 bench: ## runs the benchmarks that match BENCH
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
+# Some 25 minutes; ROUNDS, SECONDS_EACH, MODES, ONLY, SECTIONS: testdata/bench/lib.sh and peers.sh.
+.PHONY: bench-peers
+bench-peers: build ## measures beside a bare echo and the peers, which it installs; prints the tables of BENCHMARKS.md
+	testdata/bench/install.sh >&2
+	testdata/bench/peers.sh bin/meridian
+
+.PHONY: bench-million
+bench-million: ## what a million names cost: memory, time to load, the tail while they reload; prints a table
+	$(GO) test -tags million -run '^TestMillion$$' -count 1 -v -timeout 20m ./cmd/meridian | grep '^|'
+
 .PHONY: tools
 tools: bin/staticcheck bin/etcdctl ## builds staticcheck and etcdctl into bin
 

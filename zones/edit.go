@@ -185,9 +185,6 @@ func (e *Edit) setChildren(o Owner, labels int, r record, by int) (empty bool) {
 		own = e.changed(o, labels)
 	}
 	binary.LittleEndian.PutUint32(own[4:], own.children()+uint32(by))
-	if own.empty() {
-		e.changes[shardOf(o.Name.suffixHash(labels))].dead = true
-	}
 	return own.empty()
 }
 

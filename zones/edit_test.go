@@ -180,3 +180,20 @@ func TestSerial(t *testing.T) {
 		t.Error("a zone without a good soa has a serial")
 	}
 }
+
+// What comes and goes within one edit leaves nothing, nor do the names above it.
+func TestEditComesAndGoes(t *testing.T) {
+	o := mustOwner(t, "example.com", "a.b.c")
+	e := New().Edit()
+	e.Put(o, StaticPart(dns.TypeA, 300, [][]byte{{192, 0, 2, 1}}, 1))
+	e.Remove(o, dns.TypeA)
+	s := e.Commit(1)
+	for i, shard := range s.names {
+		if shard != emptyShard {
+			t.Fatalf("shard %d holds %q", i, shard.arena)
+		}
+	}
+	if s.Names != 0 || len(s.order) != 0 {
+		t.Errorf("%d names, %d pages of the index", s.Names, len(s.order))
+	}
+}

@@ -77,7 +77,8 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, up func(context.Co
 		return fmt.Errorf("dns.listen: %w", err)
 	}
 	// A busy socket keeps a processor of the scheduler: the applier and the checks have one of their own.
-	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), cfg.DNS.Workers*len(cfg.DNS.Listen)+1))
+	// Where there are fewer than four in all, each has to do a share of the collector's work, the sockets' too.
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), cfg.DNS.Workers*len(cfg.DNS.Listen)+1, 4))
 	group, ctx := errgroup.WithContext(ctx)
 	// From here on queries are answered: with REFUSED, until the registry is read.
 	group.Go(func() error { return dns.Serve(ctx) })

@@ -142,6 +142,10 @@ func listenUDP(host string, bound netip.AddrPort, n int) (conns []*net.UDPConn, 
 		if err := conn.SetReadBuffer(burst); err != nil {
 			return conns, err
 		}
+		// What waits for addresses that nobody answers for must not fill it: the kernel keeps 208 KiB for each.
+		if err := conn.SetWriteBuffer(burst); err != nil {
+			return conns, err
+		}
 	}
 	return conns, nil
 }

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"meridian/zones"
 )
 
 // numbered is msg with another id.
@@ -187,6 +189,64 @@ func TestCoalesce(t *testing.T) {
 	}
 }
 
+// TestUnlike: replies that differ in client or in the address asked, if in nothing else, are not one message.
+func TestUnlike(t *testing.T) {
+	to := func(port uint16, last byte) (a unix.RawSockaddrInet6) {
+		a.Family, a.Port, a.Addr[15] = unix.AF_INET6, port, last
+		return a
+	}
+	tests := map[string]struct {
+		one, two unix.RawSockaddrInet6
+		asked    [2]byte // last byte of the address asked
+		want     int     // messages
+	}{
+		"alike":         {to(7, 1), to(7, 1), [2]byte{1, 1}, 1},
+		"other port":    {to(7, 1), to(8, 1), [2]byte{1, 1}, 2},
+		"other client":  {to(7, 1), to(7, 2), [2]byte{1, 1}, 2},
+		"other address": {to(7, 1), to(7, 1), [2]byte{1, 2}, 2},
+	}
+	for name, test := range tests {
+		b := newBatch()
+		for i, client := range []unix.RawSockaddrInet6{test.one, test.two} {
+			control := unix.PktInfo6(&unix.Inet6Pktinfo{Addr: [16]byte{15: test.asked[i]}})
+			b.datagrams[i].client = client
+			b.in[i].Hdr.SetControllen(copy(b.datagrams[i].control[:], control))
+			b.reply(i, 100)
+		}
+		if b.queued != test.want {
+			t.Errorf("%s: %d messages, want %d", name, b.queued, test.want)
+		}
+	}
+}
+
+// TestUnpackLater: where a message is refused behind one that was sent, that one is not sent again.
+func TestUnpackLater(t *testing.T) {
+	s := bound(t, "127.0.0.1:0")
+	c := must(net.Dial("udp", s.Addrs()[0].String()))
+	defer c.Close()
+	for i := range 7 {
+		must(c.Write(numbered(plain("www.example.com"), uint16(i))))
+	}
+	b := newBatch()
+	if n, err := b.receive(s.udp[0].fd); n != 7 || err != nil {
+		t.Fatalf("received %d (%v), want 7", n, err)
+	}
+	for i, size := range []int{100, 100, 200, 200, 300, 300, 100} {
+		if size == 200 {
+			b.datagrams[i].client.Port = 0 // EINVAL
+		}
+		b.reply(i, size)
+	}
+	if failed, err := b.send(s.udp[0].fd); failed != 2 || err != nil {
+		t.Errorf("%d replies failed (%v), want 2", failed, err)
+	}
+	wantIDs(t, c, 0, 1, 6, 4, 5)
+	c.SetReadDeadline(time.Now())
+	if n, err := c.Read(make([]byte, 2048)); err == nil {
+		t.Errorf("one more, of %d bytes", n)
+	}
+}
+
 // TestBatchWaits: where the socket takes no more, what is left stays queued, in its order.
 func TestBatchWaits(t *testing.T) {
 	// A UNIX socket has no room while its peer does not read; one of UDP lets go of what loopback takes.
@@ -252,6 +312,24 @@ func TestBadInBatch(t *testing.T) {
 	wantIDs(t, c, 0, 2, 5)
 	st := s.Stats().UDP
 	if st.Panics != 2 || st.Dropped != 1 || st.Results[NotImp] != 3 || st.SendErrors != 0 || st.ReceiveErrors != 0 {
+		t.Errorf("counted %+v", st)
+	}
+}
+
+// TestFaultInSnapshot: a fault that the snapshot holds, here a name steered to a pool that is not there,
+// costs no more than the queries for it, wherever in the batch it is met.
+func TestFaultInSnapshot(t *testing.T) {
+	s := bound(t, "127.0.0.1:0")
+	e := s.view.Load().Edit()
+	e.Put(owner("lost.example.com.", []string{"example.com."}), zones.SteeredPart(99, 30, zones.SteeredTypes, 1))
+	s.view.Store(e.Commit(2))
+	c := must(net.Dial("udp", s.Addrs()[0].String()))
+	defer c.Close()
+	must(c.Write(numbered(plain("lost.example.com"), 1)))
+	must(c.Write(numbered(plain("www.example.com"), 2)))
+	serving(t, s)
+	wantIDs(t, c, 2)
+	if st := s.Stats().UDP; st.Panics != 1 || st.Dropped != 0 {
 		t.Errorf("counted %+v", st)
 	}
 }
@@ -350,6 +428,24 @@ func TestStopUDP(t *testing.T) {
 		answered(t, s, 1000)
 		stop()
 	})
+}
+
+// TestCloseAfterServe: Close after Serve closes nothing that is somebody else's by then.
+func TestCloseAfterServe(t *testing.T) {
+	s := New(Config{Listen: []string{"127.0.0.1:0"}, Log: slog.New(slog.DiscardHandler)}, testView())
+	if err := s.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	fd := s.udp[0].fd
+	serving(t, s)()
+	if err := unix.Dup2(0, fd); err != nil { // whoever opens something now may get that number
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	s.Close()
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+		t.Errorf("a descriptor that is not the server's was closed: %v", err)
+	}
 }
 
 // TestCollections: the collector stops neither for sockets that wait nor for busy ones, nor they

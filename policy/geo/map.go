@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"strings"
 
 	"meridian/spec"
 )
@@ -16,12 +17,17 @@ type Part struct {
 	Default string                  `json:"default,omitzero"` // the tag of what no network of the map covers
 }
 
-var tagForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`)
+var form = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`)
 
 // CheckTag says whether text can be a tag.
-func CheckTag(text string) error {
-	if !tagForm.MatchString(text) {
-		return fmt.Errorf("%q is not a tag: expected 1 to 63 small letters, digits, dots, hyphens and underscores, a letter or digit at both ends", text)
+func CheckTag(text string) error { return check("a tag", text) }
+
+// CheckName says whether text can be the name of a map.
+func CheckName(text string) error { return check("the name of a map", text) }
+
+func check(what, text string) error {
+	if !form.MatchString(text) {
+		return fmt.Errorf("%q is not %s: expected 1 to 63 small letters, digits, dots, hyphens and underscores, a letter or digit at both ends", text, what)
 	}
 	return nil
 }
@@ -51,7 +57,7 @@ func (p *Part) Validate() error {
 		}
 	}
 	if wrong != nil {
-		return spec.Errorf("net."+wrong.String(), "%v", why)
+		return spec.Errorf(strings.TrimSuffix("net."+netText(*wrong), "."), "%v", why)
 	}
 	if p.Default != "" {
 		if err := CheckTag(p.Default); err != nil {
@@ -62,6 +68,9 @@ func (p *Part) Validate() error {
 }
 
 func checkNet(p netip.Prefix) error {
+	if !p.IsValid() { // what "" is decoded to
+		return fmt.Errorf(`expected a network such as "10.0.0.0/8"`)
+	}
 	if p.Addr().Is4In6() && p.Bits() >= 96 {
 		return fmt.Errorf("IPv4 in IPv6 form, expected %v", netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96).Masked())
 	}
@@ -69,6 +78,14 @@ func checkNet(p netip.Prefix) error {
 		return fmt.Errorf("bits are set beyond the prefix, expected %v", p.Masked())
 	}
 	return nil
+}
+
+// netText is a network as it was written, in the only spelling that is right.
+func netText(p netip.Prefix) string {
+	if !p.IsValid() {
+		return ""
+	}
+	return p.String()
 }
 
 func comparePrefixes(x, y netip.Prefix) int {

@@ -37,6 +37,7 @@ func TestPartFaults(t *testing.T) {
 		{part("0.0.0.0/0=a ::/0=b 192.0.2.1/32=c-1_x.y *=a"), ""},
 		{Part{}, `it says nothing, expected "net" or "default"`},
 		{Part{Net: map[netip.Prefix]string{}}, `net: expected at least one network, such as {"10.0.0.0/8":"office"}`},
+		{Part{Net: map[netip.Prefix]string{{}: "office"}}, `net: expected a network such as "10.0.0.0/8"`},
 		{part("10.1.2.3/8=office"), "net.10.1.2.3/8: bits are set beyond the prefix, expected 10.0.0.0/8"},
 		{part("2001:db8::1/32=office"), "net.2001:db8::1/32: bits are set beyond the prefix, expected 2001:db8::/32"},
 		{part("::ffff:10.1.0.0/112=office"), "net.::ffff:10.1.0.0/112: IPv4 in IPv6 form, expected 10.1.0.0/16"},

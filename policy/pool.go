@@ -40,6 +40,11 @@ type Member struct {
 // Pool is a set of members and the chain that chooses among them, compiled: all of it is
 // immutable but for the health of its members.
 type Pool struct {
+	// What decisions read, side by side.
+	seating
+	Steps     []Step
+	geography *geography // nil: no step looks at it
+
 	// What is written, for those who compile, check and explain.
 	Name     string
 	Members  []Member // sorted by name
@@ -47,13 +52,6 @@ type Pool struct {
 	reasons  []atomic.Pointer[reasons] // one a member: the last check's words
 	OwnEmpty bool                      // OnEmpty was written, not the default
 	Checked  bool                      // a check watches the members
-
-	// What decisions read, side by side.
-	plain bool // Steps are up, weighted, take 1
-	Steps []Step
-	seed  uint64 // mixed into every draw, so that pools draw apart
-	seating
-	geography *geography // nil: no step looks at it
 }
 
 // MaxMembers is how many members a pool may have.

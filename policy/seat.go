@@ -12,9 +12,11 @@ import (
 type seating struct {
 	seats  []seat  // by member
 	rdata  []byte  // of every address, as AppendRData gives it: all of IPv4, then all of IPv6
-	six    uint32  // where those of IPv6 begin
+	seed   uint64  // mixed into every draw, so that pools draw apart
+	six    uint32  // where those of IPv6 begin in rdata
 	could  [2]bool // by Family: some member has such an address
 	shared bool    // two members have an address in common
+	plain  bool    // the steps are up, weighted, take 1
 }
 
 // seat is one member: 24 bytes.
@@ -30,9 +32,9 @@ type seat struct {
 // smallPool is a pool and its seating in one piece. Where many pools are asked in turn, a decision
 // waits for memory, and so for fewer places of it. It is 384 bytes: six cache lines.
 type smallPool struct {
-	Pool
 	seats [few]seat
 	rdata [few * (rdata4 + rdata6)]byte
+	Pool
 }
 
 const few = 4 // members

@@ -168,6 +168,7 @@ func TestMemberSpecErrors(t *testing.T) {
 		{`{"addr":["192.0.2.1"],"serves":["cidr:192.0.2.1/24"]}`, `serves[0]: "cidr:192.0.2.1/24" has bits set beyond the prefix, expected "cidr:192.0.2.0/24"`},
 		{`{"addr":["192.0.2.1"],"serves":["cidr:::ffff:192.0.2.0/120"]}`, `serves[0]: "cidr:::ffff:192.0.2.0/120" is IPv4 in IPv6 form, expected "cidr:192.0.2.0/24"`},
 		{`{"addr":["192.0.2.1"],"serves":["map:office"]}`, `serves[0]: "map:office" names no tag of a map, expected "map:<map>/<tag>"`},
+		{`{"addr":["192.0.2.1"],"serves":["map:Office/eu"]}`, `serves[0]: "Office" is not the name of a map: expected 1 to 63 small letters, digits, dots, hyphens and underscores, a letter or digit at both ends`},
 		{`{"addr":["192.0.2.1"],"serves":["map:/eu"]}`, `serves[0]: "map:/eu" names no tag of a map, expected "map:<map>/<tag>"`},
 		{`{"addr":["192.0.2.1"],"serves":["map:office/EU"]}`, `serves[0]: "EU" is not a tag: expected 1 to 63 small letters, digits, dots, hyphens and underscores, a letter or digit at both ends`},
 		{`{"addr":["192.0.2.1"],"serves":["cidr:2001:db8::/32","any","cidr:2001:DB8::/32"]}`, `serves[2]: "cidr:2001:DB8::/32" is there twice`},

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -55,7 +56,7 @@ func ParseTerm(text string) (Term, error) {
 		if name == "" || tag == "" {
 			return Term{}, fmt.Errorf(`%q names no tag of a map, expected "map:<map>/<tag>"`, text)
 		}
-		return Term{Kind: TermMap, Map: name, Tag: tag}, geo.CheckTag(tag)
+		return Term{Kind: TermMap, Map: name, Tag: tag}, cmp.Or(geo.CheckName(name), geo.CheckTag(tag))
 	case "asn":
 		return Term{}, fmt.Errorf("%q: no database says what a client's asn is, %s", text, knownTerms)
 	case "subdivision", "country", "continent":

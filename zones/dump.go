@@ -16,9 +16,10 @@ import (
 // A dump is the names of a snapshot as memory holds them:
 //
 //	uint64  revision
+//	uint32  shards
 //	then for each shard: uint32 bytes of its arena, and the arena
 //
-// Numbers are little endian. It changes with the record, the hash and the number of shards: whoever
+// Numbers are little endian. It changes with the record and the hash: whoever
 // keeps dumps has to know of which form they are.
 
 // maxDumpPools bounds the pool IDs of a dump, and with them what counting their references takes.
@@ -26,11 +27,12 @@ const maxDumpPools = 1 << 22
 
 // Dump writes the names of s, in many small writes: w should be buffered. Pools are not in it.
 func (s *Snapshot) Dump(w io.Writer) error {
-	if _, err := w.Write(binary.LittleEndian.AppendUint64(nil, uint64(s.Revision))); err != nil {
+	head := binary.LittleEndian.AppendUint64(nil, uint64(s.Revision))
+	if _, err := w.Write(binary.LittleEndian.AppendUint32(head, uint32(len(s.names.shards)))); err != nil {
 		return err
 	}
 	var size [4]byte
-	for _, sh := range s.names {
+	for _, sh := range s.names.shards {
 		binary.LittleEndian.PutUint32(size[:], uint32(len(sh.arena)))
 		if _, err := w.Write(size[:]); err != nil {
 			return err
@@ -46,31 +48,34 @@ func (s *Snapshot) Dump(w io.Writer) error {
 // asked anything, those of Referred have to be set. Load takes no byte on trust: an error says in
 // which shard, and where in it, stands what no Edit could have made.
 func Load(r io.Reader) (*Snapshot, error) {
-	var head [8]byte
+	var head [12]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return nil, fmt.Errorf("the names end in their head: %w", err)
 	}
-	s := New()
-	s.Revision = int64(binary.LittleEndian.Uint64(head[:]))
+	shards := int(binary.LittleEndian.Uint32(head[8:]))
+	if shards != fewShards && shards != manyShards {
+		return nil, fmt.Errorf("%d shards, expected %d or %d", shards, fewShards, manyShards)
+	}
+	s := &Snapshot{Revision: int64(binary.LittleEndian.Uint64(head[:])), names: newNames(shards)}
 	l := loader{s: s}
-	for at := range s.names {
+	for at := range s.names.shards {
 		arena, err := readArena(r)
 		if err != nil {
-			return nil, fmt.Errorf("the names end in shard %d of %d: %w", at, shardCount, err)
+			return nil, fmt.Errorf("the names end in shard %d of %d: %w", at, shards, err)
 		}
 		if len(arena) == 0 {
 			continue
 		}
-		if s.names[at], err = l.shard(at, arena); err != nil {
+		if s.names.shards[at], err = l.shard(at, arena); err != nil {
 			return nil, fmt.Errorf("shard %d, %w", at, err)
 		}
 	}
-	for at, sh := range s.names {
+	for at, sh := range s.names.shards {
 		if err := l.link(sh); err != nil {
 			return nil, fmt.Errorf("shard %d, %w", at, err)
 		}
 	}
-	for at, sh := range s.names {
+	for at, sh := range s.names.shards {
 		whole := sh.each(func(r record) bool {
 			l.names.add(r.name(), r.zone(), false)
 			return !r.empty()
@@ -131,8 +136,8 @@ func (l *loader) shard(at int, arena []byte) (*shard, error) {
 	l.hashes = l.hashes[:0]
 	for start := 0; start < len(arena); {
 		r, err := l.record(arena[start:])
-		if err == nil && shardOf(l.name.hash[0]) != at {
-			err = fmt.Errorf("%s belongs into shard %d", &l.name, shardOf(l.name.hash[0]))
+		if err == nil && l.s.names.of(l.name.hash[0]) != at {
+			err = fmt.Errorf("%s belongs into shard %d", &l.name, l.s.names.of(l.name.hash[0]))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("byte %d: %w", start, err)

@@ -154,11 +154,13 @@ func TestDumpScene(t *testing.T) {
 // Whoever keeps dumps tells their form by a number of his own: a dump that is made another way than
 // before must not be taken for one of today's.
 func TestDumpForm(t *testing.T) {
-	const want = "b88c9e40966e1711"
+	const want = "e8cb00704a987b45"
 	if got := fmt.Sprintf("%x", sha256.Sum256(dumpOf(t, scene(t, "example.com\n  www.a A 192.0.2.1\n  www.a TXT x"))))[:16]; got != want {
 		t.Errorf("the form of dumps has changed (%s, it was %s): raise imageForm in store, then put the new one here", got, want)
 	}
 }
+
+const dumpHead = 8 + 4 // bytes before the first shard
 
 // Faults in a dump, each made by changing a good one in one place.
 func TestLoadFaults(t *testing.T) {
@@ -166,7 +168,7 @@ func TestLoadFaults(t *testing.T) {
 	// find is where the record of a name begins.
 	find := func(name string) int {
 		wire := mustName(t, name).Wire()
-		for head := 8; head < len(dump); {
+		for head := dumpHead; head < len(dump); {
 			end := head + 4 + int(binary.LittleEndian.Uint32(dump[head:]))
 			for at := head + 4; at < end; at += int(record(dump[at:]).size()) {
 				if bytes.Equal(record(dump[at:]).name(), wire) {
@@ -197,7 +199,7 @@ func TestLoadFaults(t *testing.T) {
 		{"capitals", find("www.example.com") + 14, "W", `"\x03Www\aexample\x03com\x00" is no name in canonical form`},
 		{"a pointer", find("www.example.com") + 13, "\xc0", `"\xc0www\aexample\x03com\x00" is no name in canonical form`},
 		{"flags", find("www.example.com") + 12, "\x01", "www.example.com: flags 0x1, expected 0x0"},
-		{"name elsewhere", find("www.example.com") + 14, "v", "vww.example.com belongs into shard 1278"},
+		{"name elsewhere", find("www.example.com") + 14, "v", "vww.example.com belongs into shard 19"},
 		{"kind", part("www.example.com") + 2, "\x03", "www.example.com: part of A: kind 3"},
 		{"steered", part("www.example.com") + 2, "\x01", "www.example.com: part of A: 6 bytes steer nothing"},
 		{"type", part("www.example.com"), "\x1c", "www.example.com: part of AAAA: there twice"},
@@ -224,6 +226,14 @@ func TestLoadFaults(t *testing.T) {
 		want := strings.Split(test.want, "...")
 		if err == nil || !strings.HasSuffix(err.Error(), want[len(want)-1]) || !strings.Contains(err.Error(), want[0]) || !strings.HasPrefix(err.Error(), "shard ") {
 			t.Errorf("%s: error %v, want one that ends in %q", test.name, err, test.want)
+		}
+	}
+
+	for _, shards := range []uint32{0, 1, fewShards - 1, 1 << 31} {
+		bad := bytes.Clone(dump)
+		binary.LittleEndian.PutUint32(bad[8:], shards)
+		if _, err := Load(bytes.NewReader(bad)); err == nil || err.Error() != fmt.Sprintf("%d shards, expected 64 or 4096", shards) {
+			t.Errorf("%d shards: error %v", shards, err)
 		}
 	}
 
@@ -257,7 +267,7 @@ func TestLoadFaults(t *testing.T) {
 
 // resize adds by to the size of the arena in which the record at at stands.
 func resize(dump []byte, at, by int) []byte {
-	for head := 8; ; {
+	for head := dumpHead; ; {
 		size := int(binary.LittleEndian.Uint32(dump[head:]))
 		if head+4 <= at && at <= head+4+size {
 			binary.LittleEndian.PutUint32(dump[head:], uint32(size+by))
@@ -279,7 +289,7 @@ func TestLoadCut(t *testing.T) {
 
 // A size that nothing stands behind takes no memory.
 func TestLoadBounded(t *testing.T) {
-	dump := append(make([]byte, 8), 0xff, 0xff, 0xff, 0xff, 1, 2, 3)
+	dump := append(binary.LittleEndian.AppendUint32(make([]byte, 8), fewShards), 0xff, 0xff, 0xff, 0xff, 1, 2, 3)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	_, err := Load(bytes.NewReader(dump))
@@ -322,7 +332,7 @@ func (l *limited) Write(b []byte) (int, error) {
 func FuzzLoad(f *testing.F) {
 	for _, text := range []string{dumpScene, ".\n  * A 192.0.2.1\n  a NS a"} {
 		var records []byte
-		for _, sh := range scene(f, text).names {
+		for _, sh := range scene(f, text).names.shards {
 			records = append(records, sh.arena...)
 		}
 		f.Add(records, false)
@@ -353,7 +363,7 @@ func FuzzLoad(f *testing.F) {
 
 // sorted makes a dump of records.
 func sorted(records []byte) []byte {
-	var arenas [shardCount][]byte
+	var arenas [fewShards][]byte
 	var name Name
 	for len(records) > recordHeader {
 		r := record(records)
@@ -362,11 +372,11 @@ func sorted(records []byte) []byte {
 		}
 		records, r = records[r.size():], r[:r.size()]
 		if _, ok := name.Read(r.name()); ok {
-			at := shardOf(name.hash[0])
+			at := newNames(fewShards).of(name.hash[0])
 			arenas[at] = append(arenas[at], r...)
 		}
 	}
-	dump := make([]byte, 8)
+	dump := binary.LittleEndian.AppendUint32(make([]byte, 8), fewShards)
 	for _, a := range arenas {
 		dump = append(binary.LittleEndian.AppendUint32(dump, uint32(len(a))), a...)
 	}

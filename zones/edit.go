@@ -3,6 +3,7 @@ package zones
 import (
 	"bytes"
 	"encoding/binary"
+	"maps"
 	"slices"
 
 	"github.com/miekg/dns"
@@ -53,7 +54,7 @@ func (e *Edit) find(o Owner, labels int) record {
 // changed is find among what was changed, where names may be empty that exist no more.
 func (e *Edit) changed(o Owner, labels int) record {
 	hash := o.Name.suffixHash(labels)
-	c := e.changes[shardOf(hash)]
+	c := e.changes[e.next.names.of(hash)]
 	if c == nil {
 		return nil
 	}
@@ -62,8 +63,12 @@ func (e *Edit) changed(o Owner, labels int) record {
 
 // put puts a name in the place of what was known of it.
 func (e *Edit) put(o Owner, labels int, children uint32, parts []Part) {
+	if e.next.Names >= fewNames && len(e.next.names.shards) == fewShards {
+		e.next.names = e.next.names.spread()
+		e.changes = spread(maps.Values(e.changes), e.next.names)
+	}
 	hash := o.Name.suffixHash(labels)
-	at := shardOf(hash)
+	at := e.next.names.of(hash)
 	if e.changes[at] == nil {
 		e.changes[at] = newShard()
 	}
@@ -220,14 +225,14 @@ func (e *Edit) Commit(revision int64) *Snapshot {
 	next := e.next
 	next.Revision = revision
 	if len(e.changes) > 0 {
-		shards := *next.names
-		var names indexEdits
+		shards := slices.Clone(next.names.shards)
+		var order indexEdits
 		for at, changes := range e.changes {
-			names.compare(shards[at], changes)
+			order.compare(shards[at], changes)
 			shards[at] = shards[at].with(changes)
 			delete(e.changes, at) // of many, those done with can be collected
 		}
-		next.names, next.order = &shards, next.order.change(&names)
+		next.names, next.order = &names{shards, next.names.shift}, next.order.change(&order)
 	}
 	if len(e.refs) > 0 {
 		next.refs = slices.Clone(next.refs)

@@ -58,7 +58,7 @@ func TestEditManyNames(t *testing.T) {
 	if none.Names != 0 {
 		t.Errorf("%d names, want none", none.Names)
 	}
-	for i, shard := range none.names {
+	for i, shard := range none.names.shards {
 		if shard != emptyShard {
 			t.Fatalf("shard %d holds %d bytes though nothing is there", i, len(shard.arena))
 		}
@@ -188,12 +188,73 @@ func TestEditComesAndGoes(t *testing.T) {
 	e.Put(o, StaticPart(dns.TypeA, 300, [][]byte{{192, 0, 2, 1}}, 1))
 	e.Remove(o, dns.TypeA)
 	s := e.Commit(1)
-	for i, shard := range s.names {
+	for i, shard := range s.names.shards {
 		if shard != emptyShard {
 			t.Fatalf("shard %d holds %q", i, shard.arena)
 		}
 	}
 	if s.Names != 0 || len(s.order) != 0 {
 		t.Errorf("%d names, %d pages of the index", s.Names, len(s.order))
+	}
+}
+
+// Names are found, before and after there are so many that they get many shards: within an edit,
+// which also takes some away, and in the one after it.
+func TestSpread(t *testing.T) {
+	const n = fewNames + 100
+	names := make([]Owner, n)
+	for i := range names {
+		names[i] = mustOwner(t, "example.com", fmt.Sprintf("h%d", i))
+	}
+	put := func(e *Edit, i int) {
+		e.Put(names[i], StaticPart(dns.TypeA, 300, [][]byte{{10, 0, byte(i >> 8), byte(i)}}, 1))
+	}
+	for _, first := range []int{0, 50, fewNames - 60, fewNames - 1, n} { // names of a first commit
+		e := New().Edit()
+		putSOA(t, e, "example.com", "")
+		for i := range first {
+			put(e, i)
+		}
+		s := e.Commit(1)
+		e = s.Edit()
+		for i := first; i < n; i++ {
+			put(e, i)
+			if i%3 == 0 {
+				e.Remove(names[i-first/2], dns.TypeA)
+			}
+		}
+		there := map[int]bool{}
+		for i := range n {
+			there[i] = true
+		}
+		for i := first; i < n; i++ {
+			if i%3 == 0 {
+				delete(there, i-first/2)
+			}
+		}
+		before := dumpOf(t, s)
+		next := e.Commit(2)
+		if want := map[bool]int{false: fewShards, true: manyShards}[first+len(there) > fewNames]; first > 0 && len(next.names.shards) != want {
+			t.Errorf("%d shards, want %d", len(next.names.shards), want)
+		}
+		for i, o := range names {
+			p, ok := next.Part(o, dns.TypeA)
+			if ok != there[i] || ok && !bytes.Equal(p.firstRData(), []byte{10, 0, byte(i >> 8), byte(i)}) {
+				t.Fatalf("%d names first: %s: there %v, want %v", first, o.Text(), ok, there[i])
+			}
+		}
+		if next.Names != len(there)+1 {
+			t.Errorf("%d names, want %d", next.Names, len(there)+1)
+		}
+		if !bytes.Equal(dumpOf(t, s), before) {
+			t.Error("the snapshot of before has changed")
+		}
+		in := 0
+		for range next.Zone(names[0].Top()) {
+			in++
+		}
+		if loaded := reload(t, next); in != next.Names || loaded.Names != next.Names {
+			t.Errorf("%d names in order, %d loaded, want %d", in, loaded.Names, next.Names)
+		}
 	}
 }

@@ -39,7 +39,7 @@ func indexed(s *Snapshot) (owners []Owner) {
 func checkIndex(t *testing.T, s *Snapshot) {
 	t.Helper()
 	var want []Owner
-	for _, sh := range s.names {
+	for _, sh := range s.names.shards {
 		sh.each(func(r record) bool {
 			want = append(want, Owner{newName(r.name()), r.zone()})
 			return true

@@ -201,12 +201,12 @@ func TestNameHashSpreads(t *testing.T) {
 		shards := map[int]int{}
 		most := 0
 		const each = 40
-		for i := range each * shardCount {
-			at := shardOf(mustName(t, fmt.Sprintf(form, i)).hash[0])
+		for i := range each * manyShards {
+			at := newNames(manyShards).of(mustName(t, fmt.Sprintf(form, i)).hash[0])
 			shards[at]++
 			most = max(most, shards[at])
 		}
-		if most > 2*each || len(shards) != shardCount {
+		if most > 2*each || len(shards) != manyShards {
 			t.Errorf("%s: %d shards in use, the fullest holds %d, %d on average", form, len(shards), most, each)
 		}
 	}

@@ -26,13 +26,7 @@ type Snapshot struct {
 }
 
 // New returns a snapshot that holds nothing.
-func New() *Snapshot {
-	s := &Snapshot{names: new(names)}
-	for i := range s.names {
-		s.names[i] = emptyShard
-	}
-	return s
-}
+func New() *Snapshot { return &Snapshot{names: newNames(fewShards)} }
 
 // Zones is how many zones are served.
 func (s *Snapshot) Zones() int {
@@ -82,7 +76,7 @@ func (s *Snapshot) record(o Owner) record {
 // Each calls f with every part of every name, in no order. The owner is good until f returns.
 func (s *Snapshot) Each(f func(Owner, Part)) {
 	n := new(Name)
-	for _, sh := range s.names {
+	for _, sh := range s.names.shards {
 		sh.each(func(r record) bool {
 			if r.parts() == 0 {
 				return true

@@ -2,17 +2,58 @@ package zones
 
 import (
 	"bytes"
+	"iter"
+	"math/bits"
 	"slices"
 )
 
 // names is the table of all names of all zones: an immutable array of shards. A change makes new
 // shards of those it touches; readers of the old ones are never disturbed.
-type names [shardCount]*shard
+type names struct {
+	shards []*shard // fewShards or manyShards
+	shift  uint8    // a hash shifted right by it is the place of its shard
+}
 
+// A shard each for few names would be spread over so much memory that the processor's cache holds
+// less of it. Many names need many, since a change makes all of a shard anew.
 const (
-	shardBits  = 12
-	shardCount = 1 << shardBits
+	fewShards  = 1 << 6
+	manyShards = 1 << 12
+	fewNames   = 128 * fewShards // more than those need many
 )
+
+func newNames(shards int) *names {
+	return &names{slices.Repeat([]*shard{emptyShard}, shards), uint8(64 - bits.TrailingZeros(uint(shards)))}
+}
+
+// of is the place of a name's shard.
+func (t *names) of(hash uint64) int { return int(hash >> (t.shift & 63)) }
+
+// spread returns the same names in many shards.
+func (t *names) spread() *names {
+	next := newNames(manyShards)
+	for at, sh := range spread(slices.Values(t.shards), next) {
+		sh.arena = slices.Clone(sh.arena)
+		next.shards[at] = sh
+	}
+	return next
+}
+
+// spread puts the newest records of shards into new ones, by their place in t.
+func spread(shards iter.Seq[*shard], t *names) map[int]*shard {
+	next := map[int]*shard{}
+	for sh := range shards {
+		sh.newest(func(hash uint64, r record) {
+			at := t.of(hash)
+			if next[at] == nil {
+				next[at] = newShard()
+			}
+			next[at].arena = append(next[at].arena, r...)
+			next[at].added(hash, record(next[at].arena[len(next[at].arena)-len(r):]))
+		})
+	}
+	return next
+}
 
 // shard is a hash table with open addressing and one arena of records. Neither holds a pointer,
 // so the collector passes over a million names as over a few thousand.
@@ -33,13 +74,12 @@ var emptyShard = newShard()
 // newShard returns an empty shard for add.
 func newShard() *shard { return &shard{slots: make([]slot, 1)} }
 
-func shardOf(hash uint64) int  { return int(hash >> (64 - shardBits)) }
 func tagOf(hash uint64) uint32 { return uint32(hash >> 20) }
 
 // find returns the record of a name in the zone whose apex has zone labels, nil if there is none.
 // hash is the name's.
 func (t *names) find(hash uint64, name []byte, zone int) record {
-	return t[shardOf(hash)].find(hash, name, zone)
+	return t.shards[t.of(hash)].find(hash, name, zone)
 }
 
 func (s *shard) find(hash uint64, name []byte, zone int) record {
@@ -51,7 +91,7 @@ func (s *shard) find(hash uint64, name []byte, zone int) record {
 
 // findWildcard is find for the wildcard below name.
 func (t *names) findWildcard(hash uint64, name []byte, zone int) record {
-	s := t[shardOf(hash)]
+	s := t.shards[t.of(hash)]
 	mask := uint64(len(s.slots) - 1)
 	for i := hash & mask; s.slots[i].at != 0; i = (i + 1) & mask {
 		if s.slots[i].tag != tagOf(hash) {
@@ -87,10 +127,16 @@ func (s *shard) each(f func(record) bool) bool {
 // add puts a record of the name with that hash behind those of s, which may have an older one of it.
 // s is still being made.
 func (s *shard) add(hash uint64, n *Node) {
-	at := uint32(len(s.arena) + 1)
+	start := len(s.arena)
 	s.arena = appendRecord(s.arena, n)
-	s.dead = s.dead || n.empty()
-	if older := s.slot(hash, n.name, n.zone); older != nil {
+	s.added(hash, record(s.arena[start:]))
+}
+
+// added enters r, the last record of the arena.
+func (s *shard) added(hash uint64, r record) {
+	at := uint32(len(s.arena) - len(r) + 1)
+	s.dead = s.dead || r.empty()
+	if older := s.slot(hash, r.name(), r.zone()); older != nil {
 		older.at = at
 		s.dead = true
 		return
@@ -199,7 +245,6 @@ func (s *shard) index(hashes []uint64) {
 	}
 }
 
-func (n *Node) empty() bool  { return len(n.parts) == 0 && n.children == 0 }
 func (r record) empty() bool { return r.parts() == 0 && r.children() == 0 }
 
 // appendParts appends the parts of a record, which may be nil.

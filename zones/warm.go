@@ -19,7 +19,7 @@ func Warm(s *Snapshot, batch []*Query) (sum uint64) {
 	)
 	batch = batch[:min(len(batch), MaxWarm)]
 	for i, q := range batch {
-		shards[i] = s.names[shardOf(q.Name.hash[0])]
+		shards[i] = s.names.shards[s.names.of(q.Name.hash[0])]
 	}
 	for i, q := range batch {
 		slots := shards[i].slots

@@ -88,7 +88,7 @@ struct usage usage_of(const int *pids, int npids, int core) {
 // The timer's interrupt finds a thread in user code or not some hundred times a second: too seldom for the few percent
 // that a server's own code takes. The kernel's sampling clock does the same more often. No sample falls into the
 // sampling itself, so that its own time is not counted as anybody's.
-enum { WATCH_NS = 50000 };
+enum { WATCH_NS = 500000 };
 
 struct found {
   struct perf_event_header header;

@@ -29,16 +29,16 @@ func count(msg []byte, at int) int { return int(binary.BigEndian.Uint16(msg[at:]
 
 // message is what is known of a query.
 type message struct {
-	query  zones.Query
 	form   form
 	stream bool   // it came over TCP
-	end    int    // of the question; that of the header if no question could be read
 	class  uint16 // of the question
+	end    int    // of the question; that of the header if no question could be read
 	optRecord
+	subnet [maxSubnet]byte // content of the client subnet option: subnetSize bytes
+	query  zones.Query
 
-	subnet    [maxSubnet]byte // content of the client subnet option: subnetSize bytes
-	tsigError [maxTSIG]byte   // the TSIG of an error reply: tsigSize bytes
-	tsigSize  int             // 0: the message is not signed
+	tsigSize  int           // 0: the message is not signed
+	tsigError [maxTSIG]byte // the TSIG of an error reply: tsigSize bytes
 }
 
 // form of a message.

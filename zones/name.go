@@ -16,11 +16,11 @@ const (
 // Name is a domain name in canonical wire form (lower case, uncompressed), with the hash of each
 // of its suffixes, so that a look-up of any ancestor costs no second pass.
 type Name struct {
-	wire   [maxName + 9]byte // room to read eight bytes at any place
-	size   uint8             // bytes of wire in use, the root's included
-	labels uint8             // the root's not counted
-	start  [maxLabels + 1]uint8
+	size   uint8                 // bytes of wire in use, the root's included
+	labels uint8                 // the root's not counted
 	hash   [maxLabels + 1]uint64 // of the suffix that begins with label i; [labels] is the root's
+	start  [maxLabels + 1]uint8
+	wire   [maxName + 9]byte // room to read eight bytes at any place
 }
 
 // Wire returns the name in wire form. It belongs to n.

@@ -10,10 +10,10 @@ import (
 
 // Query is a question as Resolve takes it.
 type Query struct {
-	Name   Name
 	Type   uint16
-	Client policy.Client // Family is filled in by Resolve
 	Random uint64        // fresh for each query: the same number gives the same answer
+	Client policy.Client // Family is filled in by Resolve
+	Name   Name
 }
 
 // Outcome says how a query ended.

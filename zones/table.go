@@ -164,6 +164,17 @@ func (s *shard) slot(hash uint64, name []byte, zone int) *slot {
 	}
 }
 
+// likely is the place of the first record that may be of a name with that hash, plus one; 0 if there is
+// none. It looks at slots alone.
+func (s *shard) likely(hash uint64) uint32 {
+	mask, tag := uint64(len(s.slots)-1), tagOf(hash)
+	for i := hash & mask; ; i = (i + 1) & mask {
+		if sl := &s.slots[i]; sl.at == 0 || sl.tag == tag {
+			return sl.at
+		}
+	}
+}
+
 func (s *shard) place(hash uint64, at uint32) {
 	mask := uint64(len(s.slots) - 1)
 	i := hash & mask

@@ -22,8 +22,7 @@ func Warm(s *Snapshot, batch []*Query) (sum uint64) {
 		shards[i] = s.names.shards[s.names.of(q.Name.hash[0])]
 	}
 	for i, q := range batch {
-		slots := shards[i].slots
-		places[i] = slots[q.Name.hash[0]&uint64(len(slots)-1)].at
+		places[i] = shards[i].likely(q.Name.hash[0])
 	}
 	steered := 0
 	for i := range batch {

@@ -10,21 +10,18 @@ import (
 // manyKeys are as many as take the applier longer than queries should have to wait for a processor.
 const manyKeys = 2000
 
-// atLeisure runs f, and waits for its end, so that queries hardly notice: at a low priority, and with
-// the collector called rarely. What is small must not be run so, since queries might have it wait for long.
+// atLeisure runs f, and waits for its end, so that queries hardly notice: at a low priority, and without
+// collections, unless GOMEMLIMIT asks for them: it takes half a gigabyte for a million names. What is small
+// must not be run so, since queries might have it wait for long.
 //
 // Where no processor is free, the threads that answer come first. The priority is not the lowest:
 // what else the applier has to do waits for f, health too.
 //
 // A collection stops the world, twice. The thread that begins one is the one that allocates: this one,
-// which may then have to wait for a processor itself. By measure that took longer than all else: at
-// 20,000 queries a second beside a reload of a million names the 99th percentile was 1 to 14 ms, and is 0.2 to 0.4.
+// which may then have to wait for a processor itself, with all others waiting for it: by measure, for
+// 10 ms and more.
 func atLeisure(f func()) {
-	if usual := debug.SetGCPercent(rarely); usual < 0 || usual > rarely {
-		debug.SetGCPercent(usual)
-	} else {
-		defer debug.SetGCPercent(usual)
-	}
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -36,10 +33,7 @@ func atLeisure(f func()) {
 	<-done
 }
 
-const (
-	lowPriority = 15  // a thirtieth of what another thread gets
-	rarely      = 400 // percent of what is alive that may be garbage (GOGC); GOMEMLIMIT still holds
-)
+const lowPriority = 15 // a thirtieth of what another thread gets
 
 // appendInParts is append for what may be long. A copy of many megabytes cannot be interrupted, and would
 // keep every goroutine waiting where the collector has to stop them all.

@@ -5,7 +5,7 @@
 # with many queries; the difference is what the queries took, without start-up. The kernel's part is not in it.
 set -eu
 cd "$(dirname "$0")/../.."
-[ $# -gt 0 ] || set -- BenchmarkBatch/{static,steered}/1000
+[ $# -gt 0 ] || set -- BenchmarkBatch/{static,weighted,geo}/1000
 FEW=3200 MANY=35200
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -113,13 +113,13 @@ def faults(measured):
             if label.startswith("echo+"):
                 continue
             if wrong := sum(s["wrong"] for s in samples.values()):
-                yield "%s, %s: %d wrong answers" % (label, mode, wrong)
+                yield label, "%s, %s: %d wrong answers" % (label, mode, wrong)
             if mode == "20k" and (lost := max(s["lost"] for s in samples.values())):
-                yield "%s, %s: %.3f %% lost" % (label, mode, lost)
+                yield label, "%s, %s: %.3f %% lost" % (label, mode, lost)
             if "weighted" in label:
                 got = [statistics.fmean(v) for v in zip(*(map(float, s["shares"].split("/")) for s in samples.values()))]
                 if any(abs(g - want) > TOLERANCE for g, want in zip(got, SHARES)):
-                    yield "%s, %s: shares of %s %%, expected 50, 30, 20" % (label, mode, ", ".join("%.1f" % g for g in got))
+                    yield label, "%s, %s: shares of %s %%, expected 50, 30, 20" % (label, mode, ", ".join("%.1f" % g for g in got))
 
 
 def main():
@@ -136,9 +136,12 @@ def main():
         print("\nMode %s: %s. Rounds: %d\n\n%s" % (mode, MODES[mode], rounds, table(rows, args.pair)))
     if args.peers:
         print("\n" + beside_peers(measured))
-    found = list(faults(measured))
-    print("".join("\nFAULT: %s\n" % fault for fault in found), end="")
-    sys.exit(bool(found))
+    failed = False
+    for label, fault in faults(measured):
+        ours = not args.peers or label.startswith("meridian")
+        print("\n%s: %s" % ("FAULT" if ours else "Of a peer", fault))
+        failed |= ours
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

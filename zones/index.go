@@ -318,16 +318,16 @@ func (p page) change(w *chunkWriter, c *editCursor, end string) (pages []page) {
 	return pages
 }
 
-// change writes the keys of a chunk, with the edits of c that come before end.
-func (old chunk) change(w *chunkWriter, c *editCursor, end string) {
-	r := chunkReader{chunk: old}
-	for more := r.next(); more || c.before(end); {
+// change writes the keys of a chunk, with the edits that come before end.
+func (c chunk) change(w *chunkWriter, edits *editCursor, end string) {
+	r := chunkReader{chunk: c}
+	for more := r.next(); more || edits.before(end); {
 		order := -1 // of the chunk's key before the edit's
 		switch {
 		case !more:
 			order = 1
-		case c.before(end):
-			order = bytes.Compare(r.key, c.key)
+		case edits.before(end):
+			order = bytes.Compare(r.key, edits.key)
 		}
 		if order < 0 {
 			w.add(r.key)
@@ -337,10 +337,10 @@ func (old chunk) change(w *chunkWriter, c *editCursor, end string) {
 		if order == 0 {
 			more = r.next()
 		}
-		if !c.gone {
-			w.add(c.key)
+		if !edits.gone {
+			w.add(edits.key)
 		}
-		c.next()
+		edits.next()
 	}
 }
 

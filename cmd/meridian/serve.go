@@ -61,6 +61,11 @@ type running struct {
 	settled   <-chan struct{} // closed once the server is ready
 }
 
+// processors is how many of them the scheduler needs at least, for so many UDP sockets. A busy socket keeps
+// one: the applier and the checks have one of their own. Where there are fewer than four in all, each
+// has to do a share of the collector's work, the sockets' too.
+func processors(usual, sockets int) int { return max(usual, sockets+1, 4) }
+
 // serve runs a server until ctx is done. Where up is not nil, it is called in a goroutine of
 // its own once all parts are up.
 func serve(ctx context.Context, cfg Config, log *slog.Logger, up func(context.Context, running) error) error {
@@ -76,9 +81,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, up func(context.Co
 	if err := dns.Listen(); err != nil {
 		return fmt.Errorf("dns.listen: %w", err)
 	}
-	// A busy socket keeps a processor of the scheduler: the applier and the checks have one of their own.
-	// Where there are fewer than four in all, each has to do a share of the collector's work, the sockets' too.
-	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), cfg.DNS.Workers*len(cfg.DNS.Listen)+1, 4))
+	runtime.GOMAXPROCS(processors(runtime.GOMAXPROCS(0), cfg.DNS.Workers*len(cfg.DNS.Listen)))
 	group, ctx := errgroup.WithContext(ctx)
 	// From here on queries are answered: with REFUSED, until the registry is read.
 	group.Go(func() error { return dns.Serve(ctx) })

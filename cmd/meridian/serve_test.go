@@ -188,6 +188,14 @@ func addresses(r *dns.Msg) (list []string) {
 	return list
 }
 
+func TestProcessors(t *testing.T) {
+	for _, test := range []struct{ usual, sockets, want int }{{1, 1, 4}, {2, 2, 4}, {4, 4, 5}, {8, 4, 8}, {8, 16, 17}} {
+		if got := processors(test.usual, test.sockets); got != test.want {
+			t.Errorf("%d usually, %d sockets: %d, want %d", test.usual, test.sockets, got, test.want)
+		}
+	}
+}
+
 // TestServe is the main job: registry in etcd → snapshot → answers, with health that changes them.
 func TestServe(t *testing.T) {
 	dir := t.TempDir()

@@ -310,9 +310,5 @@ func (s *Scratch) keep(members []uint64) bool {
 			n++
 		}
 	}
-	if n == 0 {
-		return false
-	}
-	s.picks = s.picks[:n]
-	return true
+	return s.kept(n)
 }

@@ -247,6 +247,11 @@ func (s *Scratch) unknown() bool {
 			n++
 		}
 	}
+	return s.kept(n)
+}
+
+// kept leaves the first n. If there are none it changes nothing and says so.
+func (s *Scratch) kept(n int) bool {
 	if n == 0 {
 		return false
 	}

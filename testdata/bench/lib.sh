@@ -169,11 +169,11 @@ add_echoes() {
 		wait_for "$process" 30 answers "$row"
 		# What the generator does beside differs between echoes as it does between rows.
 		beside=
-		[[ ! $flags =~ -[nS]\ [0-9]+ ]] || beside=${BASH_REMATCH[0]}
+		[[ ! $flags =~ -[nS]\ [0-9]+(\ -W\ [0-9]+)? ]] || beside=${BASH_REMATCH[0]}
 		for mode in $MODES; do
 			# shellcheck disable=SC2086 # flags are several words
 			grow=$(growth "$mode" "$address" "$port" "$zone" "$count" $flags) || die "$label: no right answer in mode $mode"
-			name=echo+$grow${beside:+,${beside/ /}}
+			name=echo+$grow${beside:+,${beside// /}}
 			if [ -z "${ECHO[$name.$mode]:-}" ] && [ -z "${OURS[$process]:-}" ]; then
 				name=-
 			elif [ -z "${ECHO[$name.$mode]:-}" ]; then

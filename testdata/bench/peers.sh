@@ -138,6 +138,9 @@ sockets() {
 		add_row "meridian-$n-sockets-3A" meridian 127.0.78.2 5420 gslb.test 3 -S "$n"
 		add_row "meridian-$n-sockets-weighted" meridian 127.0.78.2 5420 gslw.test 1 -S "$n"
 	done
+	# One query outstanding on each socket: hardly two replies of a batch go to one client.
+	add_row meridian-192x1-3A meridian 127.0.78.2 5420 gslb.test 3 -S 192 -W 1
+	add_row meridian-192x1-weighted meridian 127.0.78.2 5420 gslw.test 1 -S 192 -W 1
 	MODES=max section sockets "Clients' sockets: how many replies go to one client"
 	stop_all_but registry
 }

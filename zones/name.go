@@ -38,43 +38,37 @@ func (n *Name) suffixHash(labels int) uint64 { return n.hash[int(n.labels)-label
 // Read sets n from an uncompressed name at the start of b, folding its case (RFC 4343), and
 // returns how many bytes the name takes there. ok is false where b ends early, a label is a
 // pointer or of an unknown kind, or the name is longer than 255 bytes.
+//
+// What follows the name in memory may be read, but is of no account.
 func (n *Name) Read(b []byte) (size int, ok bool) {
+	end := min(len(b), maxName)
+	if cap(b) < len(n.wire) {
+		var room [len(n.wire)]byte
+		copy(room[:], b)
+		b = room[:]
+	}
+	from := (*[len(n.wire)]byte)(b[:len(n.wire)])
 	at, labels := 0, 0
-	for {
-		if at >= len(b) || at >= maxName { // the latter never is, but spares checks of bounds
-			return 0, false
-		}
-		length := int(b[at])
+	for at < end {
+		length := int(from[at])
 		if length == 0 {
+			n.start[labels], n.wire[at] = uint8(at), 0
+			n.labels, n.size = uint8(labels), uint8(at+1)
+			n.rehash()
+			return at + 1, true
+		}
+		next := at + 1 + length
+		if length > maxLabel || next >= end {
 			break
 		}
-		if length > maxLabel || at+1+length >= maxName {
-			return 0, false
-		}
-		n.start[labels] = uint8(at)
+		n.start[labels&maxLabels] = uint8(at)
 		labels++
-		at += 1 + length
-	}
-	n.start[labels] = uint8(at)
-	n.labels, n.size = uint8(labels), uint8(at+1)
-	fold(&n.wire, b[:at+1])
-	n.rehash()
-	return at + 1, true
-}
-
-// fold copies an uncompressed name, with small letters for ASCII capitals, to where eight bytes of
-// room are beyond it. A label's length is no letter: it is less than any.
-func fold(to *[maxName + 9]byte, name []byte) {
-	if end := (len(name) + 7) &^ 7; end <= cap(name) && end <= len(to) { // by eights, whatever follows the name
-		name = name[:end]
-		for i := 0; i+8 <= end; i += 8 {
-			binary.LittleEndian.PutUint64(to[i:], lower8(binary.LittleEndian.Uint64(name[i:])))
+		for ; at < next; at += 8 { // a length is no letter: it is less than any
+			binary.LittleEndian.PutUint64(n.wire[uint8(at):], lower8(eight(from, uint8(at))))
 		}
-		return
+		at = next
 	}
-	for i, b := range name {
-		to[i] = byte(lower8(uint64(b)))
-	}
+	return 0, false
 }
 
 // lower8 makes capitals small in eight bytes at once.
@@ -89,27 +83,29 @@ func lower8(b uint64) uint64 {
 
 const rootHash = 0x243f6a8885a308d3
 
+// rehash sets the hashes: each continues that of the suffix behind it with a label, the length
+// first.
 func (n *Name) rehash() {
 	h := uint64(rootHash)
-	n.hash[n.labels&maxLabels] = h
-	for i := int(n.labels&maxLabels) - 1; i >= 0; i-- {
-		at := int(n.start[i])
-		h = childHash(h, n.wire[at:], 1+int(n.wire[at]))
+	i := n.labels & maxLabels
+	n.hash[i] = h
+	for i > 0 {
+		i--
+		at := n.start[i]
+		size := 1 + n.wire[at]
+		for ; size > 8; size -= 8 {
+			h = mix(h ^ eight(&n.wire, at))
+			at += 8
+		}
+		beyond := 64 - 8*size // bits that are not the label's
+		h = mix(h ^ eight(&n.wire, at)<<(beyond&63)>>(beyond&63))
 		n.hash[i] = h
 	}
 }
 
-// childHash continues the hash of a name with a label before it: size bytes, its length byte
-// first. b has eight bytes of room beyond what is read.
-func childHash(h uint64, b []byte, size int) uint64 {
-	for ; size >= 8; size -= 8 {
-		h = mix(h ^ binary.LittleEndian.Uint64(b))
-		b = b[8:]
-	}
-	if size == 0 {
-		return h
-	}
-	return mix(h ^ binary.LittleEndian.Uint64(b)&(1<<(8*size&63)-1))
+// eight is what eight bytes of wire say.
+func eight(wire *[maxName + 9]byte, at uint8) uint64 {
+	return binary.LittleEndian.Uint64(wire[at:])
 }
 
 func mix(h uint64) uint64 {
@@ -117,13 +113,8 @@ func mix(h uint64) uint64 {
 	return hi ^ lo
 }
 
-// wildcardLabel is "*" in wire form, with room to read eight bytes.
-var wildcardLabel = [9]byte{1, '*'}
-
 // wildcardHash is the hash of the wildcard below the last labels labels.
-func (n *Name) wildcardHash(labels int) uint64 {
-	return childHash(n.suffixHash(labels), wildcardLabel[:], 2)
-}
+func (n *Name) wildcardHash(labels int) uint64 { return mix(n.suffixHash(labels) ^ ('*'<<8 | 1)) }
 
 // ParseName reads a name as keys spell it: labels joined by dots, no final dot, RFC 1035 §5.1
 // escapes; "." is the root. Case is folded.

@@ -36,7 +36,7 @@ func (l *lookup) additional(p stored) {
 // host adds the addresses of a host, with whose name rdata begins, if they are this zone's to tell.
 func (l *lookup) host(rdata []byte) {
 	there := lookup{s: l.s, q: l.q, apex: l.apex, name: &l.a.target}
-	if l.inZone(rdata) && l.s.zoneOf(&l.a.target, int(l.a.target.labels)).zone() == l.apex.zone() { // not of a zone of ours below
+	if l.inZone(rdata) && l.s.zoneOf(&l.a.target, int(l.a.target.labels), &l.a.last).zone() == l.apex.zone() { // not of a zone of ours below
 		if found := there.match(); found.kind == exact {
 			l.addresses(found.at, rdata[:l.a.target.size], false)
 		}

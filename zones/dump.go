@@ -160,7 +160,7 @@ func (s *shard) twice(hashes []uint64) record {
 	for _, hash := range hashes {
 		r := record(s.arena[at-1:])
 		r = r[:r.size()]
-		if s.slot(hash, r.name(), r.zone()).at != at {
+		if sl, _ := s.slot(hash, r.name(), r.zone()); sl.at != at {
 			return r
 		}
 		at += r.size()

@@ -200,7 +200,7 @@ func checkZoneOf(t *testing.T, u universe, s *Snapshot, m model, o Owner) {
 		}
 	}
 	got := ""
-	if apex := s.zoneOf(o.Name, int(o.Name.labels)); apex != nil {
+	if apex := s.zoneOf(o.Name, int(o.Name.labels), new(lastApex)); apex != nil {
 		got = nameText(apex.name())
 	}
 	if got != deepest {

@@ -95,6 +95,7 @@ type Answer struct {
 	Decision policy.Decision // of the pool asked last; Pool is nil if none was
 	Scope    uint8           // clients of a prefix of this length have the same candidates (RFC 7871 §7.2.1); 0: all have
 
+	last    lastApex
 	current Name   // the target of a chain of CNAMEs
 	target  Name   // a host whose addresses are looked for
 	made    []byte // RDATA that no arena holds: addresses chosen, CNAMEs made from a DNAME

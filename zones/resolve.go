@@ -53,10 +53,10 @@ type lookup struct {
 
 // zone finds the zone of the name. Without one the answer is as far as this server can take it.
 func (l *lookup) zone() bool {
-	l.apex = l.s.zoneOf(l.name, int(l.name.labels))
+	l.apex = l.s.zoneOf(l.name, int(l.name.labels), &l.a.last)
 	if l.q.Type == dns.TypeDS && l.apex != nil && l.apex.zone() == int(l.name.labels) {
 		// DS belongs to the parent's side of a cut (RFC 4035 §3.1.4.1).
-		if parent := l.s.zoneOf(l.name, int(l.name.labels)-1); parent != nil {
+		if parent := l.s.zoneOf(l.name, int(l.name.labels)-1, &l.a.last); parent != nil {
 			l.apex = parent
 		}
 	}

@@ -46,18 +46,30 @@ func (s *Snapshot) References(id policy.ID) int {
 }
 
 // zoneOf returns the apex of the deepest zone, of at most deepest labels, that name lies in, nil where
-// that is none of ours.
-func (s *Snapshot) zoneOf(name *Name, deepest int) record {
+// that is none of ours. last is the apex found before, which most queries find again.
+func (s *Snapshot) zoneOf(name *Name, deepest int, last *lastApex) record {
 	for depth := deepest; depth >= 0; depth-- {
-		if s.depths[depth/64]&(1<<(depth%64)) == 0 {
+		if s.depths[depth/64&1]&(1<<(depth%64)) == 0 {
 			continue
 		}
-		apex := s.names.find(name.suffixHash(depth), name.suffix(depth), depth)
-		if apex != nil && apex.flags()&hasSOA != 0 {
+		hash, suffix := name.suffixHash(depth), name.suffix(depth)
+		in := s.names.shards[s.names.of(hash)]
+		if in == last.in && depth == last.apex.zone() && bytes.Equal(last.apex.name(), suffix) {
+			return last.apex
+		}
+		if apex := in.find(hash, suffix, depth); apex != nil && apex.flags()&hasSOA != 0 {
+			*last = lastApex{in, apex}
 			return apex
 		}
 	}
 	return nil
+}
+
+// lastApex is an apex found in a shard. Since that never changes, the apex will be found there as long
+// as a snapshot has the shard.
+type lastApex struct {
+	in   *shard
+	apex record
 }
 
 // Part returns what a key, given by owner and type, has made of itself.

@@ -83,10 +83,8 @@ func (t *names) find(hash uint64, name []byte, zone int) record {
 }
 
 func (s *shard) find(hash uint64, name []byte, zone int) record {
-	if sl := s.slot(hash, name, zone); sl != nil {
-		return s.record(*sl)
-	}
-	return nil
+	_, r := s.slot(hash, name, zone)
+	return r
 }
 
 // findWildcard is find for the wildcard below name.
@@ -136,7 +134,7 @@ func (s *shard) add(hash uint64, n *Node) {
 func (s *shard) added(hash uint64, r record) {
 	at := uint32(len(s.arena) - len(r) + 1)
 	s.dead = s.dead || r.empty()
-	if older := s.slot(hash, r.name(), r.zone()); older != nil {
+	if older, _ := s.slot(hash, r.name(), r.zone()); older != nil {
 		older.at = at
 		s.dead = true
 		return
@@ -147,19 +145,21 @@ func (s *shard) added(hash uint64, r record) {
 	s.place(hash, at)
 }
 
-// slot is where the place of a name's record stands, nil if there is none.
-func (s *shard) slot(hash uint64, name []byte, zone int) *slot {
-	mask, tag := uint64(len(s.slots)-1), tagOf(hash)
+// slot is where the place of a name's record stands, and the record; nil if there is none.
+func (s *shard) slot(hash uint64, name []byte, zone int) (*slot, record) {
+	slots, tag := s.slots, tagOf(hash)
+	mask := uint64(len(slots) - 1)
 	for i := hash & mask; ; i = (i + 1) & mask {
-		sl := &s.slots[i]
-		switch {
-		case sl.at == 0:
-			return nil
-		case sl.tag != tag:
+		sl := &slots[i]
+		if sl.at == 0 {
+			return nil, nil
+		}
+		if sl.tag != tag {
 			continue
 		}
 		if r := record(s.arena[sl.at-1:]); r.zone() == zone && bytes.Equal(r.name(), name) {
-			return sl
+			size := r.size()
+			return sl, r[:size:size]
 		}
 	}
 }
@@ -208,7 +208,7 @@ func (s *shard) with(changes *shard) *shard {
 	hashes := make([]uint64, 0, s.used+changes.used)
 	var name Name
 	s.each(func(r record) bool {
-		if name.Read(r.name()); changes.slot(name.hash[0], r.name(), r.zone()) == nil {
+		if name.Read(r.name()); changes.find(name.hash[0], r.name(), r.zone()) == nil {
 			next.arena, hashes = append(next.arena, r...), append(hashes, name.hash[0])
 		}
 		return true
@@ -234,7 +234,7 @@ func (s *shard) newest(f func(hash uint64, r record)) {
 	at := uint32(1)
 	s.each(func(r record) bool {
 		name.Read(r.name())
-		if s.slot(name.hash[0], r.name(), r.zone()).at == at {
+		if sl, _ := s.slot(name.hash[0], r.name(), r.zone()); sl.at == at {
 			f(name.hash[0], r)
 		}
 		at += r.size()

@@ -51,9 +51,12 @@ func (t *Trace) cut(name *Name, at record) {
 }
 
 func (t *Trace) zone(name *Name, apex record) {
-	if t == nil {
-		return
+	if t != nil {
+		t.sayZone(name, apex)
 	}
+}
+
+func (t *Trace) sayZone(name *Name, apex record) {
 	soa := apex.find(dns.TypeSOA)
 	if soa == nil {
 		t.say("%s lies in zone %s, whose soa was never valid", name, nameText(apex.name()))
@@ -64,9 +67,12 @@ func (t *Trace) zone(name *Name, apex record) {
 
 // part says which key answers.
 func (t *Trace) part(r record, s stored) {
-	if t == nil {
-		return
+	if t != nil {
+		t.sayPart(r, s)
 	}
+}
+
+func (t *Trace) sayPart(r record, s stored) {
 	p, n := s.part(), new(Name)
 	n.Read(r.name())
 	key := KeyOf(Owner{n, r.zone()}, p.Type)

@@ -27,7 +27,7 @@ func (w *worker) encode(buf []byte, r *response) int {
 	}
 	at, counts, fits := w.sections(buf, limit-w.optSize(), r.sets)
 	if !fits { // RFC 2181 §9: the client drops what came with TC, so nothing comes
-		at, counts = in.end, [3]uint16{}
+		at, counts = in.end, 0
 		flags |= flagTC
 		w.tally.Truncated++
 	}
@@ -37,26 +37,30 @@ func (w *worker) encode(buf []byte, r *response) int {
 			w.tally.Subnet++
 		}
 		at = w.opt(buf, at, limit, r)
-		counts[zones.AdditionalSection]++
+		counts.add(zones.AdditionalSection, 1)
 	}
 	if r.result == NotAuth && at+in.tsigSize <= limit { // without room for it, the code has to do
 		at += copy(buf[at:], in.tsigError[:in.tsigSize])
-		counts[zones.AdditionalSection]++
+		counts.add(zones.AdditionalSection, 1)
+	}
+	if in.end > headerSize {
+		counts += oneQuestion
 	}
 
-	buf[2] = flagQR | flags | buf[2]&(opcodeBits|flagRD)
-	buf[3] = buf[3]&flagCD | byte(r.result.Rcode()&0xf) // RA, Z and AD are clear (RFC 4035 §3.1.6)
-	questions := uint16(1)
-	if in.end == headerSize {
-		questions = 0
-	}
-	binary.BigEndian.PutUint16(buf[countQD:], questions)
-	binary.BigEndian.PutUint16(buf[countAN:], counts[zones.AnswerSection])
-	binary.BigEndian.PutUint16(buf[countNS:], counts[zones.AuthoritySection])
-	binary.BigEndian.PutUint16(buf[countAR:], counts[zones.AdditionalSection])
+	h := (*[headerSize]byte)(buf)
+	h[2] = flagQR | flags | h[2]&(opcodeBits|flagRD)
+	h[3] = h[3]&flagCD | byte(r.result.Rcode()&0xf) // RA, Z and AD are clear (RFC 4035 §3.1.6)
+	binary.BigEndian.PutUint64(h[countQD:], uint64(counts))
 	w.tally.Results[r.result]++
 	return at
 }
+
+// counts of the four sections, as a header has them.
+type counts uint64
+
+const oneQuestion counts = 1 << 48
+
+func (c *counts) add(section zones.Section, n uint16) { *c += counts(n) << ((32 - 16*section) & 63) }
 
 // limit is the size of the largest reply.
 func (w *worker) limit() int {
@@ -72,63 +76,72 @@ func (w *worker) limit() int {
 // sections writes the RRsets after the question and returns where they end, and how many records
 // each section has. fits is false where they would go beyond room: RRsets of the additional section
 // are left off before that.
-func (w *worker) sections(buf []byte, room int, sets []zones.RRset) (end int, counts [3]uint16, fits bool) {
+func (w *worker) sections(buf []byte, room int, sets []zones.RRset) (end int, n counts, fits bool) {
 	at := w.in.end
-	w.names = append(w.names[:0], headerSize)
 	for i := range sets {
 		s := &sets[i]
-		next, n := w.rrset(buf, at, room, s)
-		switch {
+		switch next := w.rrset(buf, at, room, s); {
 		case next > 0:
 			at = next
-			counts[s.Section] += n
+			n.add(s.Section, s.Count)
 		case s.Section != zones.AdditionalSection || s.Required:
-			return 0, counts, false
+			return 0, 0, false
 		}
 	}
-	return at, counts, true
+	return at, n, true
 }
 
-// rrset writes s at buf[at:room] and returns where it ends and how many records it has; 0 if it
-// does not fit.
-func (w *worker) rrset(buf []byte, at, room int, s *zones.RRset) (end int, n uint16) {
-	const maxPointer = 1<<14 - 1 // RFC 1035 §4.1.4
-	first := at                  // where the name stands that a pointer can show
-	if s.Owner == nil {
-		first = w.names[s.Hop] + int(s.Offset)
+// rrset writes s at buf[at:room] and returns where it ends; 0 if it does not fit.
+func (w *worker) rrset(buf []byte, at, room int, s *zones.RRset) (end int) {
+	buf = buf[:room]
+	owner, pointer := s.Owner, uint16(0)
+	if owner == nil {
+		first := int(w.names[s.Hop]) + int(s.Offset)
+		if pointer = pointerTo(first); pointer == 0 {
+			owner = wireName(buf[first:])
+		}
 	}
 	header := uint64(s.Type)<<48 | uint64(w.in.class)<<32 | uint64(s.TTL)
-	for data := s.Data; len(data) > 0; n++ {
-		if first != at && first <= maxPointer {
-			if at+2 > room {
-				return 0, 0
-			}
-			binary.BigEndian.PutUint16(buf[at:], 0xc000|uint16(first))
-			at += 2
-		} else {
-			name := s.Owner
-			if name == nil {
-				name = wireName(buf[first:])
-			}
-			if at+len(name) > room {
-				return 0, 0
-			}
-			at += copy(buf[at:], name)
+	data := s.Data
+	for pointer == 0 && len(data) > 0 {
+		size := 2 + count(data, 0)
+		if at+len(owner)+8+size > room {
+			return 0
 		}
-		size := 2 + int(binary.BigEndian.Uint16(data))
-		end := at + 8 + size
+		pointer = pointerTo(at)
+		at += copy(buf[at:], owner)
+		binary.BigEndian.PutUint64(buf[at:], header)
+		at += 8 + copy(buf[at+8:], data[:size])
+		data = data[size:]
+	}
+	for len(data) > 0 {
+		size := 2 + count(data, 0)
+		end := at + 2 + 8 + size
 		if end > room {
-			return 0, 0
+			return 0
 		}
 		rr := buf[at:end]
-		binary.BigEndian.PutUint64(rr, header)
-		copy(rr[8:], data[:size])
-		if s.Type == dns.TypeCNAME && s.Section == zones.AnswerSection {
-			w.names = append(w.names, at+10)
+		binary.BigEndian.PutUint16(rr, pointer)
+		binary.BigEndian.PutUint64(rr[2:], header)
+		if size == 2+4 { // an A: most are, and a call would take longer than the copy
+			*(*[6]byte)(rr[10:]) = [6]byte(data)
+		} else {
+			copy(rr[10:], data[:size])
 		}
 		at, data = end, data[size:]
 	}
-	return at, n
+	if s.Type == dns.TypeCNAME && s.Section == zones.AnswerSection {
+		w.names[s.Hop+1] = uint16(at - len(s.Data) + 2)
+	}
+	return at
+}
+
+// pointerTo is the pointer to a name that the message holds from first on (RFC 1035 §4.1.4); 0 if none reaches so far.
+func pointerTo(first int) uint16 {
+	if first >= 1<<14 {
+		return 0
+	}
+	return 0xc000 | uint16(first)
 }
 
 // wireName returns the uncompressed name that b begins with.

@@ -26,8 +26,8 @@ type worker struct {
 	in     *message // that is answered now
 	own    message  // for reply: a stream has one at a time
 	answer zones.Answer
-	blamed time.Time // when a panic was last logged
-	names  []int     // where the encoded message holds the names of each hop; see zones.RRset
+	blamed time.Time   // when a panic was last logged
+	names  [256]uint16 // where the encoded message holds the name of each hop; see zones.RRset
 }
 
 // newWorker makes a worker for messages over UDP, or else for those of streams.
@@ -36,6 +36,7 @@ func newWorker(view *atomic.Pointer[zones.Snapshot], self *identity, count *coun
 	crypto.Read(seed[:])
 	w := &worker{view: view, self: self, random: rand.NewChaCha8(seed), count: count, own: message{stream: stream}}
 	w.in = &w.own
+	w.names[0] = headerSize // the question's
 	return w
 }
 

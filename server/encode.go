@@ -114,6 +114,9 @@ func (w *worker) rrset(buf []byte, at, room int, s *zones.RRset) (end int) {
 		at += 8 + copy(buf[at+8:], data[:size])
 		data = data[size:]
 	}
+	if s.Type == dns.TypeA {
+		return ipv4(buf, at, pointer, header, data)
+	}
 	for len(data) > 0 {
 		size := 2 + count(data, 0)
 		end := at + 2 + 8 + size
@@ -123,17 +126,28 @@ func (w *worker) rrset(buf []byte, at, room int, s *zones.RRset) (end int) {
 		rr := buf[at:end]
 		binary.BigEndian.PutUint16(rr, pointer)
 		binary.BigEndian.PutUint64(rr[2:], header)
-		if size == 2+4 { // an A: most are, and a call would take longer than the copy
-			*(*[6]byte)(rr[10:]) = [6]byte(data)
-		} else {
-			copy(rr[10:], data[:size])
-		}
+		copy(rr[10:], data[:size])
 		at, data = end, data[size:]
 	}
 	if s.Type == dns.TypeCNAME && s.Section == zones.AnswerSection {
 		w.names[s.Hop+1] = uint16(at - len(s.Data) + 2)
 	}
 	return at
+}
+
+// ipv4 is the end of rrset for addresses of IPv4: most RRsets are such.
+func ipv4(buf []byte, at int, pointer uint16, header uint64, data []byte) (end int) {
+	const size, whole = 2 + 4, 2 + 8 + 2 + 4 // of an RR in data, and as it is written
+	end = at + len(data)/size*whole
+	if end > len(buf) {
+		return 0
+	}
+	for out := buf[at:end]; len(out) >= whole && len(data) >= size; out, data = out[whole:], data[size:] {
+		binary.BigEndian.PutUint16(out, pointer)
+		binary.BigEndian.PutUint64(out[2:], header)
+		*(*[size]byte)(out[10:]) = [size]byte(data)
+	}
+	return end
 }
 
 // pointerTo is the pointer to a name that the message holds from first on (RFC 1035 §4.1.4); 0 if none reaches so far.

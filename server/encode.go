@@ -47,7 +47,7 @@ func (w *worker) encode(buf []byte, r *response) int {
 		counts += oneQuestion
 	}
 
-	h := (*[headerSize]byte)(buf)
+	h := buf[:headerSize]
 	h[2] = flagQR | flags | h[2]&(opcodeBits|flagRD)
 	h[3] = h[3]&flagCD | byte(r.result.Rcode()&0xf) // RA, Z and AD are clear (RFC 4035 §3.1.6)
 	binary.BigEndian.PutUint64(h[countQD:], uint64(counts))

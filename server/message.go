@@ -69,40 +69,41 @@ func (m *message) read(msg []byte) {
 // §3), and nothing after its last record: whatever comes with either is garbled, or a try to show
 // different parsers different messages.
 func (m *message) parse(msg []byte) bool {
+	h := msg[:headerSize]
 	m.end, m.tsigSize, m.optRecord = headerSize, 0, optRecord{}
-	end, ok := m.question(msg)
-	if !ok {
-		if count(msg, countQD) == 0 {
+	if count(h, countQD) != 1 || !m.question(msg) { // RFC 9619
+		if count(h, countQD) == 0 {
 			m.records(msg, headerSize) // a reply has an OPT where the query has (RFC 6891 §6.1.1)
 		}
 		return false
 	}
-	m.end = end
-	end, ok = m.records(msg, end)
+	end, ok := m.end, true
+	if count(h, countAN)+count(h, countNS)+count(h, countAR) > 0 {
+		end, ok = m.records(msg, end)
+	}
 	return ok && end == len(msg) &&
-		count(msg, countAN) == 0 && (count(msg, countNS) == 0 || m.query.Type == dns.TypeIXFR)
+		count(h, countAN) == 0 && (count(h, countNS) == 0 || m.query.Type == dns.TypeIXFR)
 }
 
-// question reads the one question (RFC 9619) and returns where it ends.
-func (m *message) question(msg []byte) (end int, ok bool) {
-	if count(msg, countQD) != 1 {
-		return 0, false
-	}
+// question reads the one question, which ends at m.end.
+func (m *message) question(msg []byte) bool {
 	size, ok := m.query.Name.Read(msg[headerSize:])
-	at := headerSize + size
-	if !ok || at+4 > len(msg) {
-		return 0, false
+	if !ok || headerSize+size+4 > len(msg) {
+		return false
 	}
-	m.query.Type = binary.BigEndian.Uint16(msg[at:])
-	m.class = binary.BigEndian.Uint16(msg[at+2:])
-	return at + 4, true
+	end := headerSize + size + 4
+	m.query.Type = binary.BigEndian.Uint16(msg[end-4:])
+	m.class = binary.BigEndian.Uint16(msg[end-2:])
+	m.end = end
+	return true
 }
 
 // records passes over the records from at on, reads those that concern the message, and returns
 // where they end.
 func (m *message) records(msg []byte, at int) (end int, ok bool) {
-	before := count(msg, countAN) + count(msg, countNS)
-	total := before + count(msg, countAR)
+	head := msg[:headerSize]
+	before := count(head, countAN) + count(head, countNS)
+	total := before + count(head, countAR)
 	for i := range total {
 		owner := at
 		if at, ok = skipName(msg, at); !ok || at+10 > len(msg) {

@@ -87,16 +87,16 @@ func (b *batch) receive(fd int) (int, error) {
 	return n, nil
 }
 
-// query returns datagram i of those received: its buffer, how many bytes of it were received,
-// and by whom.
-func (b *batch) query(i int) (buf []byte, n int, client netip.Addr) {
-	d := &b.datagrams[i]
-	if d.client.Family == unix.AF_INET {
-		client = netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(&d.client)).Addr)
-	} else {
-		client = netip.AddrFrom16(d.client.Addr).Unmap()
+// query returns datagram i of those received: its buffer, and how many bytes of it were received.
+func (b *batch) query(i int) (buf []byte, n int) { return b.datagrams[i].buf[:], int(b.in[i].Len) }
+
+// client is who sent datagram i.
+func (b *batch) client(i int) netip.Addr {
+	from := &b.datagrams[i].client
+	if from.Family == unix.AF_INET {
+		return netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(from)).Addr)
 	}
-	return d.buf[:], int(b.in[i].Len), client
+	return netip.AddrFrom16(from.Addr).Unmap()
 }
 
 // reply queues the first size bytes of datagram i, to leave for its client from the address that

@@ -101,9 +101,9 @@ func TestBatch(t *testing.T) {
 				t.Fatalf("received %d (%v), want %d", n, err, count)
 			}
 			for i := range count {
-				buf, n, client := b.query(i)
-				if n != len(plain("www.example.com")) || int(binary.BigEndian.Uint16(buf)) != id || client != want {
-					t.Errorf("listening on %s: query %d: %d bytes, id %d, from %s", listen, id, n, binary.BigEndian.Uint16(buf), client)
+				buf, n := b.query(i)
+				if n != len(plain("www.example.com")) || int(binary.BigEndian.Uint16(buf)) != id || b.client(i) != want {
+					t.Errorf("listening on %s: query %d: %d bytes, id %d, from %s", listen, id, n, binary.BigEndian.Uint16(buf), b.client(i))
 				}
 				id++
 			}

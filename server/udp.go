@@ -117,7 +117,7 @@ func (u *udpSocket) answer(b *batch, n int) {
 	w := u.worker
 	asked := u.asked[:0]
 	w.each(u.log, n, func(i int) {
-		buf, size, _ := b.query(i)
+		buf, size := b.query(i)
 		m := &u.in[i]
 		w.in = m // for blame
 		m.read(buf[:size])
@@ -129,8 +129,8 @@ func (u *udpSocket) answer(b *batch, n int) {
 		warm(s, asked)
 	}
 	w.each(u.log, n, func(i int) {
-		buf, _, client := b.query(i)
-		if size := w.answerTo(&u.in[i], buf, client); size != 0 {
+		buf, _ := b.query(i)
+		if size := w.answerTo(&u.in[i], buf, b.client(i)); size != 0 {
 			b.reply(i, size)
 		}
 	})
@@ -191,6 +191,10 @@ func source(control []byte) []byte {
 	if len(control) == 0 { // bound to one address: nothing needs to be said
 		return nil
 	}
+	return sourceOf(control)
+}
+
+func sourceOf(control []byte) []byte {
 	h, content, _, err := unix.ParseOneSocketControlMessage(control)
 	switch {
 	case err != nil:

@@ -5,6 +5,7 @@ package zones
 import (
 	"bytes"
 	"iter"
+	"math/bits"
 
 	"github.com/miekg/dns"
 
@@ -48,8 +49,8 @@ func (s *Snapshot) References(id policy.ID) int {
 // zoneOf returns the apex of the deepest zone, of at most deepest labels, that name lies in, nil where
 // that is none of ours. last is the apex found before, which most queries find again.
 func (s *Snapshot) zoneOf(name *Name, deepest int, last *lastApex) record {
-	for depth := deepest; depth >= 0; depth-- {
-		if s.depths[depth/64&1]&(1<<(depth%64)) == 0 {
+	for depth := min(deepest, s.deepestZone()); depth >= 0; depth-- {
+		if s.depths[depth/64]&(1<<(depth%64)) == 0 {
 			continue
 		}
 		hash, suffix := name.suffixHash(depth), name.suffix(depth)
@@ -128,6 +129,14 @@ func (s *Snapshot) Zone(apex Owner) iter.Seq2[Owner, []Part] {
 func (o Owner) Clone() Owner {
 	n := *o.Name
 	return Owner{&n, o.Zone}
+}
+
+// deepestZone is how many labels the apex has that has most; −1 without zones.
+func (s *Snapshot) deepestZone() int {
+	if s.depths[1] != 0 {
+		return 63 + bits.Len64(s.depths[1])
+	}
+	return bits.Len64(s.depths[0]) - 1
 }
 
 func (s *Snapshot) count(depth, by int) {

@@ -37,6 +37,7 @@ func (m *message) options(b []byte) bool {
 				return false
 			}
 			m.subnetSize = copy(m.subnet[:], content)
+			m.query.Client.Subnet = clientSubnet(content)
 		case dns.EDNS0TCPKEEPALIVE:
 			switch {
 			case !m.stream: // RFC 7828 §3.3.1: over UDP it is passed over
@@ -77,13 +78,8 @@ func validSubnet(b []byte) bool {
 	return bits%8 == 0 || addr[len(addr)-1]<<(bits%8) == 0
 }
 
-// clientSubnet is what the client subnet option says: the zero value where it is absent or names no
-// address.
-func (m *message) clientSubnet() netip.Prefix {
-	b := m.subnet[:m.subnetSize]
-	if len(b) < 4 {
-		return netip.Prefix{}
-	}
+// clientSubnet is what a valid client subnet says: the zero value where that is no address.
+func clientSubnet(b []byte) netip.Prefix {
 	switch addr := b[4:]; binary.BigEndian.Uint16(b) {
 	case 1:
 		var a [4]byte

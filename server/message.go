@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/binary"
+	"net/netip"
 
 	"github.com/miekg/dns"
 
@@ -70,7 +71,7 @@ func (m *message) read(msg []byte) {
 // different parsers different messages.
 func (m *message) parse(msg []byte) bool {
 	h := msg[:headerSize]
-	m.end, m.tsigSize, m.optRecord = headerSize, 0, optRecord{}
+	m.end, m.tsigSize, m.optRecord, m.query.Client.Subnet = headerSize, 0, optRecord{}, netip.Prefix{}
 	if count(h, countQD) != 1 || !m.question(msg) { // RFC 9619
 		if count(h, countQD) == 0 {
 			m.records(msg, headerSize) // a reply has an OPT where the query has (RFC 6891 §6.1.1)

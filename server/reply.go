@@ -122,7 +122,7 @@ func (w *worker) answerTo(in *message, buf []byte, client netip.Addr) int {
 	case in.tsigSize > 0:
 		r.result = NotAuth // RFC 8945 §5.2.1: no key is known yet
 	case in.class == dns.ClassINET:
-		in.query.Client.Addr, in.query.Client.Subnet = client, in.clientSubnet()
+		in.query.Client.Addr = client
 		w.ask(&in.query, &r)
 	case in.class == dns.ClassCHAOS:
 		w.self.answer(&in.query, &r)

@@ -27,7 +27,7 @@ type worker struct {
 	own    message  // for reply: a stream has one at a time
 	answer zones.Answer
 	blamed time.Time   // when a panic was last logged
-	names  [256]uint16 // where the encoded message holds the name of each hop; see zones.RRset
+	names  [256]uint16 // by hop, where the encoded message holds its name; see zones.RRset. Any uint8 is in bounds
 }
 
 // newWorker makes a worker for messages over UDP, or else for those of streams.

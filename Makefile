@@ -1,7 +1,8 @@
 # make help lists the targets.
 
 GO       ?= go
-FUZZTIME ?= 3s
+# A count, not a duration: golang.org/issue/75804 fails a target now and then when its time is over.
+FUZZTIME ?= 10000x
 BENCH    ?= .
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
@@ -13,7 +14,7 @@ GOFMT_LIST = gofmt -l $$(find . -name '*.go' -not -path './bin/*' -not -path './
 .PHONY: help
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "Set FUZZTIME (of each fuzz target, $(FUZZTIME)) and BENCH (which benchmarks, as a regular expression) as needed."
+	@echo "Set FUZZTIME (inputs or time of each fuzz target, $(FUZZTIME)) and BENCH (which benchmarks, as a regular expression) as needed."
 
 .PHONY: build
 build: ## builds bin/meridian
@@ -46,7 +47,7 @@ lint: bin/staticcheck ## gofmt, go vet, staticcheck (staticcheck.conf), tidiness
 
 # One go test fuzzes one target; which there are, the test files say.
 .PHONY: fuzz
-fuzz: ## runs every fuzz target for FUZZTIME
+fuzz: ## runs every fuzz target FUZZTIME inputs
 	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sort | \
 	while IFS=: read -r file func; do \
 		echo "$(GO) test -fuzz $${func#func } -fuzztime $(FUZZTIME) $${file%/*}"; \

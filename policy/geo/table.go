@@ -166,23 +166,25 @@ type stretch struct {
 // newFamily cuts networks, which it sorts, into stretches.
 func newFamily(networks []network) family {
 	slices.SortFunc(networks, compareNetworks)
-	c := cutter{family: family{stretches: make([]stretch, 1, 1+len(networks)), lows: make([]uint64, 1)}}
+	c := newCutter(len(networks))
 	for _, n := range networks {
 		c.close(n.first)
 		c.cut(n.first, n.value)
 		c.open = append(c.open, n)
 	}
 	c.close(point{}.before()) // nothing begins after the last address, so what ends there needs no cut
-	f := c.family
-	f.stretches, f.lows = slices.Clone(f.stretches), slices.Clone(f.lows)
-	f.index = newIndex(f.stretches)
-	return f
+	return c.done()
 }
 
 // cutter makes the stretches of a family, in order.
 type cutter struct {
 	family
 	open []network // around the place that it has come to, the innermost last
+}
+
+// newCutter begins with one stretch of value 0, and has room for n more.
+func newCutter(n int) *cutter {
+	return &cutter{family: family{stretches: make([]stretch, 1, 1+n), lows: make([]uint64, 1)}}
 }
 
 // close cuts where open networks end that end before at: there, the one around them goes on.
@@ -216,6 +218,13 @@ func (c *cutter) cut(at point, value uint32) {
 		c.lows = append(c.lows, at.low)
 	}
 	c.stretches = append(c.stretches, s)
+}
+
+// done returns the family, in no more memory than it needs.
+func (c *cutter) done() family {
+	f := family{stretches: slices.Clone(c.stretches), lows: slices.Clone(c.lows)}
+	f.index = newIndex(f.stretches)
+	return f
 }
 
 // start is where stretch i begins.

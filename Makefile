@@ -24,6 +24,20 @@ build: ## builds bin/meridian
 run: build ## starts a server on 127.0.0.1:5300 with its own etcd, a sample registry and three backends; its state stays in .run
 	bin/meridian demo testdata/sample.json --dns-listen 127.0.0.1:5300 --data-dir .run/meridian
 
+# npm pack leaves no project behind. npm can be given another registry by its own configuration.
+GEODB = geodb/geo-whois-asn-country.mmdb
+
+.PHONY: geodb
+geodb: $(GEODB) ## fetches a database of countries by network (IPv4 and IPv6) through npm into geodb
+
+$(GEODB):
+	@command -v npm >/dev/null || { echo "npm is missing: install it (npm, nodejs), or put an MMDB file at $@" >&2; exit 1; }; \
+	mkdir -p geodb && cd geodb && rm -rf package && \
+	tarball=$$(npm pack --loglevel=error @ip-location-db/geo-whois-asn-country-mmdb) && tar -xzf "$$tarball" && \
+	mv package/geo-whois-asn-country-ipv4.mmdb package/geo-whois-asn-country-ipv6.mmdb package/NRO_LICENSE . && \
+	mv package/geo-whois-asn-country.mmdb . && rm -rf package "$$tarball" && \
+	echo "fetched $${tarball%.tgz} into geodb:" && ls -l
+
 .PHONY: test
 test: dig lint unit race fuzz ## all that a change must pass: lint, tests, race detector, short fuzzing
 

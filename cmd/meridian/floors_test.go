@@ -22,6 +22,7 @@ var floors = map[string]int{
 	"store":               3,
 	"store/etcd":          3,
 	"store/etcd/embedded": 3,
+	"policy/geo/mmdb":     3, // not with policy/geo: it reads files
 	"health/check":        3,
 	"cmd/meridian":        4,
 }
@@ -42,6 +43,7 @@ var owners = []struct {
 }{
 	{"go.etcd.io/etcd/server/", []string{"store/etcd/embedded"}},
 	{"go.etcd.io/", []string{"store/etcd"}},
+	{"github.com/oschwald/", []string{"policy/geo/mmdb"}},
 	{"github.com/spf13/", []string{"cmd/meridian"}}, // viper, cobra, pflag
 }
 

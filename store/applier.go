@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"meridian/health"
+	"meridian/policy/geo"
 	"meridian/zones"
 )
 
@@ -34,6 +35,8 @@ type Applier struct {
 	again    chan struct{}                  // of size one: the registry is to be read again
 	changed  chan struct{}                  // of size one: there is something new for an image
 	images   chan chan *Image
+	geo      atomic.Pointer[geo.Database] // that was set last
+	located  chan struct{}                // of size one: it is another
 	recalled chan recalled
 
 	mu      sync.Mutex
@@ -59,13 +62,23 @@ const (
 func NewApplier(log *slog.Logger) *Applier {
 	return &Applier{
 		log: log, registry: NewRegistry(log),
-		ready: make(chan struct{}), again: make(chan struct{}, 1), changed: make(chan struct{}, 1),
+		ready: make(chan struct{}), again: make(chan struct{}, 1), changed: make(chan struct{}, 1), located: make(chan struct{}, 1),
 		images: make(chan chan *Image), recalled: make(chan recalled), asked: map[string]int64{},
 	}
 }
 
 // Restore has the applier know what the image does. It is called before Run.
-func (a *Applier) Restore(img *Image) { a.image.Store(a.registry.Restore(img)) }
+func (a *Applier) Restore(img *Image) {
+	a.registry.SetGeo(a.geo.Load())
+	a.image.Store(a.registry.Restore(img))
+}
+
+// SetGeo has what is served know where clients are. Any goroutine may call it. What is set before Restore and
+// Run is there from the first answer on.
+func (a *Applier) SetGeo(d *geo.Database) {
+	a.geo.Store(d)
+	signal(a.located)
+}
 
 // ServeImage has queries answered from the disk image, if there is one, and nothing else yet. Any goroutine
 // may call it, also before Run, which else does so where etcd has not answered within Patience.
@@ -99,6 +112,7 @@ func (a *Applier) LastImage() *Image { return a.registry.Image() }
 // are some.
 func (a *Applier) Run(ctx context.Context, updates <-chan Update, checked <-chan struct{}, take func() []health.Report) {
 	r := a.registry
+	a.locate()
 	compared := make(chan Update)
 	go a.compare(ctx, updates, compared)
 	serveImage := time.After(Patience)
@@ -129,6 +143,8 @@ func (a *Applier) Run(ctx context.Context, updates <-chan Update, checked <-chan
 			}
 		case former := <-a.recalled:
 			a.recall(former)
+		case <-a.located:
+			a.locate()
 		case answer := <-a.images:
 			answer <- r.Image()
 		case <-tick.C:
@@ -199,6 +215,20 @@ func (a *Applier) apply(ctx context.Context, u Update) {
 func (a *Applier) lapse() {
 	if deletes := a.registry.Lapsed(); len(deletes) > 0 {
 		a.publish(a.registry.take(Update{Revision: a.registry.snapshot.Revision, Entries: deletes}))
+	}
+}
+
+// locate serves what is served, with the geography that was set last.
+func (a *Applier) locate() {
+	s := a.registry.SetGeo(a.geo.Load())
+	if s == nil {
+		return
+	}
+	if a.image.Load() != nil {
+		a.image.Store(s)
+	}
+	if a.Snapshot.Load() != nil {
+		a.Snapshot.Store(s)
 	}
 }
 

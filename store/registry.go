@@ -11,6 +11,7 @@ import (
 
 	"meridian/health"
 	"meridian/policy"
+	"meridian/policy/geo"
 	"meridian/spec"
 	"meridian/zones"
 )
@@ -26,6 +27,7 @@ type Registry struct {
 	poolIDs  []*pool // by policy.ID; nil is free
 	faults   *faults
 	targets  *targets
+	geo      *geo.Database          // nil: none
 	orphans  map[string]zones.Owner // zones that may have names but no soa, by name; their apexes
 	keysOf   map[string]int         // by zone, how many keys its names have
 
@@ -101,6 +103,18 @@ func (r *Registry) Faults() []Fault { return r.faults.list() }
 
 // Targets are what has to be checked.
 func (r *Registry) Targets() []health.Target { return r.targets.list() }
+
+// SetGeo has snapshots from now on know where clients are, and returns the one there is with that; nil where
+// there is none.
+func (r *Registry) SetGeo(d *geo.Database) *zones.Snapshot {
+	r.geo = d
+	if r.snapshot != nil && r.snapshot.Geo != d {
+		edit := r.snapshot.Edit()
+		edit.SetGeo(d)
+		r.snapshot = edit.Commit(r.snapshot.Revision)
+	}
+	return r.snapshot
+}
 
 // batch is one Update on its way into a snapshot.
 type batch struct {
@@ -183,6 +197,7 @@ func (r *Registry) begin(u Update) *batch {
 		b.prev = zones.New()
 	}
 	b.edit = b.prev.Edit()
+	b.edit.SetGeo(b.geo)
 	entries := u.Entries
 	if u.Full {
 		entries = r.differences(u)

@@ -29,6 +29,22 @@ type Status struct {
 	Alarms     []string  `json:"alarms,omitzero"`      // of the embedded etcd, such as "NOSPACE"
 	ImageSaved time.Time `json:"image_saved,omitzero"` // when the disk image was last written or read
 	ImageError string    `json:"image_error,omitzero"` // why it could not be written; "" if it could
+
+	Geo []GeoFile `json:"geo,omitempty"` // files that say where clients are, the one that counts first first
+}
+
+// GeoFile is how a file stands that says where clients are. What does not come from Error is of what was read and
+// counts, and zero where nothing was.
+type GeoFile struct {
+	Path     string    `json:"path"`
+	Type     string    `json:"type,omitzero"` // in its own words
+	Built    time.Time `json:"built,omitzero"`
+	Loaded   time.Time `json:"loaded,omitzero"`
+	Networks int       `json:"networks,omitzero"`
+	Knows    []string  `json:"knows,omitempty"`   // of asn, country, continent, subdivision, location
+	Error    string    `json:"error,omitzero"`    // why what it holds now does not count; "" if it does
+	Failed   time.Time `json:"failed,omitzero"`   // since when
+	Failures uint64    `json:"failures,omitzero"` // times that it could not be read or used, since the start
 }
 
 // Held is what is held back by the guard against deletes by accident.

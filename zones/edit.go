@@ -9,6 +9,7 @@ import (
 	"github.com/miekg/dns"
 
 	"meridian/policy"
+	"meridian/policy/geo"
 )
 
 // Edit gathers changes to a snapshot. It is used by one goroutine; the snapshot it started from
@@ -216,6 +217,9 @@ func (e *Edit) SetPool(id policy.ID, p *policy.Pool) {
 	}
 	e.next.Pools[id] = p
 }
+
+// SetGeo has d, which may be nil, say where clients are.
+func (e *Edit) SetGeo(d *geo.Database) { e.next.Geo = d }
 
 // Commit returns the changed snapshot. The edit is of no more use.
 func (e *Edit) Commit(revision int64) *Snapshot {

@@ -10,6 +10,7 @@ import (
 	"github.com/miekg/dns"
 
 	"meridian/policy"
+	"meridian/policy/geo"
 )
 
 // Snapshot is the configuration compiled at one revision of the registry. It is immutable but for
@@ -18,6 +19,7 @@ type Snapshot struct {
 	Revision int64
 	Pools    []*policy.Pool // by policy.ID; nil where no pool has that ID
 	Names    int            // that exist, empty non-terminals included
+	Geo      *geo.Database  // where clients are; nil where no file says
 
 	names  *names
 	order  index                // of all that is in names

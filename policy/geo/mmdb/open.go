@@ -40,24 +40,29 @@ func Read(path string) (*geo.Layer, error) {
 	return l, nil
 }
 
+// readFile is os.ReadFile of what can be an MMDB file. Errors do not name it.
 func readFile(path string) ([]byte, error) {
 	s, err := os.Stat(path)
-	if err != nil {
-		if e := (*fs.PathError)(nil); errors.As(err, &e) {
-			err = e.Err // without the path once more
-		}
-		return nil, err
-	}
-	if s.IsDir() {
+	switch {
+	case err != nil:
+		return nil, nameless(err)
+	case s.IsDir():
 		return nil, errors.New("it is a directory")
-	}
-	if !s.Mode().IsRegular() { // it may have no end
+	case !s.Mode().IsRegular(): // it may have no end
 		return nil, errors.New("it is no regular file")
-	}
-	if s.Size() == 0 {
+	case s.Size() == 0:
 		return nil, errors.New("it is empty")
 	}
-	return os.ReadFile(path)
+	bytes, err := os.ReadFile(path)
+	return bytes, nameless(err)
+}
+
+// nameless is an error without the name of the file.
+func nameless(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
 }
 
 // decode reads all records of a file.
@@ -68,6 +73,9 @@ func decode(bytes []byte) (*geo.Layer, error) {
 	}
 	l := geo.NewLayer()
 	l.Type, l.Built, l.Size = reader.Metadata.DatabaseType, reader.Metadata.BuildTime().UTC(), len(bytes)
+	if y := l.Built.Year(); y < 1970 || y > 9999 { // which no JSON takes
+		return nil, fmt.Errorf("its build time is %d s after 1970, expected an MMDB file that is whole", reader.Metadata.BuildEpoch)
+	}
 	// Each node has two leaves at most. Where branches share nodes there may be more, and in a corrupt file so
 	// many that a walk never ends.
 	most := 16 * (min(uint64(reader.Metadata.NodeCount), uint64(len(bytes))) + 1)

@@ -31,6 +31,7 @@ type Config struct {
 	ImageInterval time.Duration // at least, between two disk images
 	DNS           DNSConfig
 	HTTPListen    string // host:port
+	Geo           GeoConfig
 	Etcd          EtcdConfig
 	Log           LogConfig
 }
@@ -44,6 +45,12 @@ type DNSConfig struct {
 	TCPIdle         time.Duration
 	NSID            string // "" = not told
 	Version         string // "" = not told
+}
+
+// GeoConfig is what is said under geo.
+type GeoConfig struct {
+	Databases []string // paths, the one that counts first first
+	Interval  time.Duration
 }
 
 // EtcdConfig is what is said under etcd: all that a client of the registry needs.
@@ -105,6 +112,10 @@ func (c *Config) options() []option {
 			"what answers, told to those who ask (version.server); none tells nobody"},
 		{"http.listen", "127.0.0.1:8053", text("host:port", &c.HTTPListen, checkListen),
 			"address of explain, metrics and readiness over HTTP"},
+		{"geo.databases", "", files("geo-database", &c.Geo.Databases),
+			"MMDB files that say where clients are; of several that know the same the first counts (default none)"},
+		{"geo.interval", "2s", duration(&c.Geo.Interval, 100*time.Millisecond, time.Hour),
+			"how often the MMDB files are looked at; one that has changed is read when it has stood still for as long"},
 		{"data_dir", "/var/lib/meridian", text("directory", &c.DataDir, checkSaid),
 			"directory of what must outlive the process"},
 		{"image_interval", "10s", duration(&c.ImageInterval, 100*time.Millisecond, time.Hour),
@@ -192,7 +203,12 @@ func nameOfHost(host string) string {
 
 const envPrefix = "MERIDIAN_"
 
-func (o option) flag() string { return strings.NewReplacer(".", "-", "_", "-").Replace(o.key) }
+func (o option) flag() string {
+	if o.flagName != "" {
+		return o.flagName
+	}
+	return strings.NewReplacer(".", "-", "_", "-").Replace(o.key)
+}
 
 func (o option) env() string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(o.key, ".", "_"))

@@ -53,6 +53,7 @@ func TestConfigDefaults(t *testing.T) {
 		ImageInterval: 10 * time.Second,
 		DNS:           DNSConfig{Listen: []string{":53"}, TCPMax: 1000, TCPMaxPerClient: 100, TCPIdle: 10 * time.Second},
 		HTTPListen:    "127.0.0.1:8053",
+		Geo:           GeoConfig{Interval: 2 * time.Second},
 		Etcd:          EtcdConfig{Listen: "127.0.0.1:2379", Prefix: "/gslb"},
 		Log:           LogConfig{Level: slog.LevelInfo, Format: "text"},
 	}
@@ -73,6 +74,7 @@ var everything = Config{
 		TCPIdle: 1500 * time.Millisecond, NSID: "fra, 1", Version: "9.9",
 	},
 	HTTPListen: "localhost:80",
+	Geo:        GeoConfig{Databases: []string{"/geo/city.mmdb", "asn.mmdb"}, Interval: time.Minute},
 	Etcd: EtcdConfig{
 		Endpoints: []string{"10.0.0.1:2379", "https://etcd1.example.net:2379"},
 		Listen:    "[::1]:1", Prefix: "/a/b", Username: "me", Password: "a,b: c",
@@ -97,6 +99,9 @@ dns:
   version: "9.9"
 http:
   listen: localhost:80
+geo:
+  databases: [/geo/city.mmdb, asn.mmdb]
+  interval: 1m
 etcd:
   endpoints: 10.0.0.1:2379, https://etcd1.example.net:2379
   listen: "[::1]:1"
@@ -113,7 +118,7 @@ log:
 	const json = `{"server_name":"ns1.example.net","site":"fra","data_dir":"/tmp/m","image_interval":"2s",
 "dns":{"listen":["192.0.2.1:53","[2001:db8::1]:53"],"workers":3,"tcp_max":7,"tcp_max_per_client":5,"tcp_idle":"1.5s",
 "nsid":"fra, 1","version":"9.9"},
-"http":{"listen":"localhost:80"},
+"http":{"listen":"localhost:80"},"geo":{"databases":["/geo/city.mmdb","asn.mmdb"],"interval":"1m"},
 "etcd":{"endpoints":["10.0.0.1:2379","https://etcd1.example.net:2379"],"listen":"[::1]:1","prefix":"/a/b",
 "username":"me","password":"a,b: c","cert_file":"c.pem","key_file":"k.pem","ca_file":"ca.pem"},
 "log":{"level":"warn","format":"json"}}`
@@ -130,6 +135,8 @@ dns.tcp_idle = "1.5s"
 dns.nsid = "fra, 1"
 dns.version = "9.9"
 http.listen = "localhost:80"
+geo.databases = ["/geo/city.mmdb", "asn.mmdb"]
+geo.interval = "1m"
 [etcd]
 endpoints = ["10.0.0.1:2379", "https://etcd1.example.net:2379"]
 listen = "[::1]:1"
@@ -149,6 +156,7 @@ format = "json"
 		"MERIDIAN_DNS_LISTEN=192.0.2.1:53, [2001:db8::1]:53", "MERIDIAN_DNS_WORKERS=3", "MERIDIAN_DNS_TCP_MAX=7",
 		"MERIDIAN_DNS_TCP_MAX_PER_CLIENT=5", "MERIDIAN_DNS_TCP_IDLE=1.5s", "MERIDIAN_DNS_NSID=fra, 1",
 		"MERIDIAN_DNS_VERSION=9.9", "MERIDIAN_HTTP_LISTEN=localhost:80",
+		"MERIDIAN_GEO_DATABASES=/geo/city.mmdb, asn.mmdb", "MERIDIAN_GEO_INTERVAL=1m",
 		"MERIDIAN_ETCD_ENDPOINTS=10.0.0.1:2379,https://etcd1.example.net:2379", "MERIDIAN_ETCD_LISTEN=[::1]:1",
 		"MERIDIAN_ETCD_PREFIX=/a/b", "MERIDIAN_ETCD_CERT_FILE=c.pem", "MERIDIAN_ETCD_KEY_FILE=k.pem",
 		"MERIDIAN_ETCD_CA_FILE=ca.pem", "MERIDIAN_LOG_LEVEL=warn", "MERIDIAN_LOG_FORMAT=json",
@@ -158,6 +166,7 @@ format = "json"
 		"--dns-listen=192.0.2.1:53", "--dns-listen=[2001:db8::1]:53", "--dns-workers=3", "--dns-tcp-max=7",
 		"--dns-tcp-max-per-client=5", "--dns-tcp-idle=1.5s", "--dns-nsid=fra, 1", "--dns-version=9.9",
 		"--http-listen=localhost:80",
+		"--geo-database=/geo/city.mmdb", "--geo-database=asn.mmdb", "--geo-interval=1m",
 		"--etcd-endpoints=10.0.0.1:2379,https://etcd1.example.net:2379", "--etcd-listen=[::1]:1",
 		"--etcd-prefix=/a/b", "--etcd-cert-file=c.pem", "--etcd-key-file=k.pem", "--etcd-ca-file=ca.pem",
 		"--log-level=warn", "--log-format=json",
@@ -252,6 +261,18 @@ func TestConfigErrors(t *testing.T) {
 			want: `FILE:1: dns: expected a section, found a number`},
 		{name: "section where a value should be", file: "c.yaml", text: "site:\n  name: fra",
 			want: `FILE:1: site: expected text, found a section`},
+		{name: "database named twice", args: []string{"--geo-database=a.mmdb", "--geo-database=b.mmdb", "--geo-database=a.mmdb"},
+			want: `--geo-database: "a.mmdb" is named twice`},
+		{name: "database without a path", environ: env("MERIDIAN_GEO_DATABASES=a.mmdb,"),
+			want: `MERIDIAN_GEO_DATABASES: has an empty path`},
+		{name: "databases of another type", file: "c.yaml", text: "geo:\n  databases: 1",
+			want: `FILE:2: geo.databases: expected a list of texts, found a number`},
+		{name: "a database that is a section", file: "c.json", text: `{"geo":{"databases":[{"path":"a.mmdb"}]}}`,
+			want: `FILE:1: geo.databases: in the list: expected text, found a section`},
+		{name: "singular", file: "c.yaml", text: "geo:\n  database: a.mmdb",
+			want: `FILE:2: geo.database: unknown key (did you mean "geo.databases"?)`},
+		{name: "interval out of range", args: []string{"--geo-interval=2h"},
+			want: `--geo-interval: 2h0m0s is out of range, expected 100ms to 1h0m0s`},
 		{name: "number for text", file: "c.yaml", text: "etcd: {password: 1234, username: me}",
 			want: `FILE:1: etcd.password: expected text, found a number: put it in quotes`},
 		{name: "boolean for text", file: "c.yaml", text: "site: true",

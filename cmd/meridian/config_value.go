@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
 	"net"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,10 +16,11 @@ import (
 
 // value decodes what was said of one option into its field of a Config.
 type value struct {
-	form   string // what help calls it: "host:port"
-	many   bool   // a list
-	secret bool   // no flag: every user of the machine sees a command line
-	set    func(raw any) error
+	form     string // what help calls it: "host:port"
+	many     bool   // a list
+	flagName string // where it is not spelt after the key
+	secret   bool   // no flag: every user of the machine sees a command line
+	set      func(raw any) error
 }
 
 // words is a value as text that is still to be decoded: from a flag, the environment or a
@@ -98,6 +101,25 @@ func list(form string, field *[]string, check func([]string) error) value {
 		*field = elems
 		return check(elems)
 	}}
+}
+
+// files is a list of paths, whose flag names one of them.
+func files(flag string, field *[]string) value {
+	v := list("file", field, checkFiles)
+	v.flagName = flag
+	return v
+}
+
+func checkFiles(paths []string) error {
+	for i, p := range paths {
+		switch {
+		case p == "":
+			return errors.New("has an empty path")
+		case slices.Contains(paths[:i], p):
+			return fmt.Errorf("%q is named twice", p)
+		}
+	}
+	return nil
 }
 
 // number is a whole number from lo to hi.

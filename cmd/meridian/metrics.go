@@ -62,6 +62,11 @@ var (
 	descImageWrites  = describe("image_writes_total", "Writes of the disk image.", "result")
 	descAlarm        = describe("etcd_alarm", "1 while the embedded etcd has this alarm.", "alarm")
 
+	descGeoBuilt    = describe("geo_build_timestamp_seconds", "When the geo database in use was built, by its own word.", "path", "type")
+	descGeoNetworks = describe("geo_networks", "Networks of the geo database in use.", "path", "type")
+	descGeoFailed   = describe("geo_failed", "1 while what the file holds cannot be used.", "path")
+	descGeoFailures = describe("geo_failures_total", "Times that a geo database could not be read, or held what cannot be used.", "path")
+
 	descLooks   = describe("check_looks_total", "Looks of the checker at its targets.", "result")
 	descTargets = describe("check_targets", "Targets of the checker by state.", "state")
 	descFlight  = describe("check_looks_in_flight", "Looks under way.")
@@ -187,6 +192,14 @@ func (m *statusMetrics) Collect(out chan<- prometheus.Metric) {
 	counter(descImageWrites, saved.Errors, "failure")
 	for _, alarm := range s.Alarms {
 		gauge(descAlarm, 1, alarm)
+	}
+	for _, f := range s.Geo {
+		if !f.Loaded.IsZero() {
+			gauge(descGeoBuilt, seconds(f.Built), f.Path, f.Type)
+			gauge(descGeoNetworks, float64(f.Networks), f.Path, f.Type)
+		}
+		gauge(descGeoFailed, bit(f.Error != ""), f.Path)
+		counter(descGeoFailures, int64(f.Failures), f.Path)
 	}
 }
 

@@ -15,7 +15,7 @@ type remark struct {
 	Kind  string    `json:"kind"`           // for programs: "held"
 	Wrong bool      `json:"wrong,omitzero"` // something is to be done about it
 	Text  string    `json:"text"`
-	When  string    `json:"-"` // what At is: "since", "saved"
+	When  string    `json:"-"` // what At is: "since", "saved", "found"
 	At    time.Time `json:"at,omitzero"`
 	Do    string    `json:"do,omitzero"` // what to do about it
 }
@@ -66,6 +66,7 @@ func remarks(s store.Status, prefix string) (list []remark) {
 			dated("saved", s.ImageSaved)
 		}
 	}
+	list = append(list, geoRemarks(s.Geo)...)
 	if n := s.Unregistered; n > 0 {
 		wrong("unregistered", count(n, "member")+" unregistered: the lease has ended, and the check still says up", which)
 	}

@@ -20,6 +20,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"meridian/health/check"
+	"meridian/policy/geo"
+	"meridian/policy/geo/mmdb"
 	"meridian/server"
 	"meridian/server/admin"
 	"meridian/store"
@@ -70,7 +72,11 @@ func processors(usual, sockets int) int { return max(usual, sockets+1, 4) }
 // its own once all parts are up.
 func serve(ctx context.Context, cfg Config, log *slog.Logger, up func(context.Context, running) error) error {
 	started := time.Now()
-	applier, restored := newApplier(cfg, log)
+	// Before anything is answered: what was given out as if nobody knew where clients are would stay with resolvers
+	// for its TTL. A file that cannot be used is no reason not to start, since a server that runs would go on without
+	// it, and a policy says what those get of whom nothing is known.
+	geography := mmdb.NewWatcher(cfg.Geo.Databases, log)
+	applier, restored := newApplier(cfg, geography.Load(), log)
 	saver := store.NewSaver(filepath.Join(cfg.DataDir, imageFile), log)
 	saver.Every = cfg.ImageInterval
 	dns := server.New(server.Config{
@@ -95,7 +101,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, up func(context.Co
 		}
 		defer stop()
 		checker := check.New(log)
-		standing := &standing{cfg, started, restored, applier, registry, own, saver}
+		standing := &standing{cfg, started, restored, applier, registry, own, saver, geography}
 		http, err := admin.Listen(admin.Config{
 			Listen: cfg.HTTPListen, Snapshot: &applier.Snapshot, Ready: applier.Ready, Log: log,
 			Collectors: []prometheus.Collector{&metrics{cfg, dns, applier, checker, registry}, &statusMetrics{standing.status, saver}},
@@ -112,7 +118,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, up func(context.Co
 		}
 		log.Info("meridian started", "version", version, "name", cfg.ServerName, "site", cfg.Site,
 			"dns", dns.Addrs(), "http", http.Addr(), "etcd", endpoints)
-		err = follow(ctx, cfg, parts{applier, checker, registry, saver, http, standing}, func(ctx context.Context) error {
+		err = follow(ctx, cfg, parts{applier, checker, registry, saver, http, standing, geography}, func(ctx context.Context) error {
 			if up == nil {
 				return nil
 			}
@@ -131,12 +137,13 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, up func(context.Co
 
 // parts are those of a server that end before its registry does.
 type parts struct {
-	applier  *store.Applier
-	checker  *check.Runner
-	registry *etcd.Registry
-	saver    *store.Saver
-	http     *admin.Server
-	standing *standing
+	applier   *store.Applier
+	checker   *check.Runner
+	registry  *etcd.Registry
+	saver     *store.Saver
+	http      *admin.Server
+	standing  *standing
+	geography *mmdb.Watcher
 }
 
 // follow keeps what is served like the registry and the health of the members, until ctx is done.
@@ -161,6 +168,9 @@ func follow(ctx context.Context, cfg Config, p parts, up func(context.Context) e
 	group.Go(func() error { p.applier.Run(ctx, updates, p.checker.Changed(), p.checker.Take); return nil })
 	group.Go(func() error { p.checker.Run(ctx); return nil })
 	group.Go(func() error { p.saver.Run(ctx, p.applier.Changed(), image); return nil })
+	if len(cfg.Geo.Databases) > 0 {
+		group.Go(func() error { p.geography.Run(ctx, cfg.Geo.Interval, p.applier.SetGeo); return nil })
+	}
 	group.Go(func() error { faults.Run(ctx); return nil })
 	group.Go(func() error { status.Run(ctx); return nil })
 	group.Go(func() error {
@@ -186,9 +196,9 @@ const statusEvery = 5 * time.Second
 // imageFile is where the disk image is, in the data directory.
 const imageFile = "registry.image"
 
-// newApplier returns an applier that knows what the disk image does, and says when that was saved:
-// never where there is none that can be used.
-func newApplier(cfg Config, log *slog.Logger) (applier *store.Applier, saved time.Time) {
+// newApplier returns an applier that knows where clients are and what the disk image does, and says when that
+// was saved: never where there is none that can be used.
+func newApplier(cfg Config, where *geo.Database, log *slog.Logger) (applier *store.Applier, saved time.Time) {
 	path := filepath.Join(cfg.DataDir, imageFile)
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		log.Warn("data directory cannot be made: there will be no disk image", "reason", err)
@@ -196,28 +206,34 @@ func newApplier(cfg Config, log *slog.Logger) (applier *store.Applier, saved tim
 	img, err := store.ReadImage(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return store.NewApplier(log), time.Time{}
+		return emptyApplier(where, log), time.Time{}
 	case err == nil && img.Prefix != cfg.Etcd.Prefix:
 		err = fmt.Errorf("it is of etcd.prefix %s, not of %s", img.Prefix, cfg.Etcd.Prefix)
 	case err == nil:
-		if applier, err = restore(img, log); err == nil {
+		if applier, err = restore(img, where, log); err == nil {
 			log.Info("disk image read", "path", path, "revision", img.Revision, "names", img.Names.Names, "saved", img.Saved)
 			return applier, img.Saved
 		}
 	}
 	log.Error("disk image discarded", "path", path, "reason", err)
-	return store.NewApplier(log), time.Time{}
+	return emptyApplier(where, log), time.Time{}
+}
+
+func emptyApplier(where *geo.Database, log *slog.Logger) *store.Applier {
+	a := store.NewApplier(log)
+	a.SetGeo(where)
+	return a
 }
 
 // restore makes an applier of an image. A fault of ours in that must not keep the server from starting
 // again and again.
-func restore(img *store.Image, log *slog.Logger) (applier *store.Applier, err error) {
+func restore(img *store.Image, where *geo.Database, log *slog.Logger) (applier *store.Applier, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("it cannot be taken in, please report it: %v", p)
 		}
 	}()
-	applier = store.NewApplier(log)
+	applier = emptyApplier(where, log)
 	applier.Restore(img)
 	return applier, nil
 }
@@ -260,13 +276,14 @@ func startRegistry(ctx context.Context, cfg Config, restored bool, failed func()
 
 // standing says how the server stands, out of all that knows something of it.
 type standing struct {
-	cfg      Config
-	started  time.Time
-	restored time.Time // when the disk image that was read at the start was saved; zero if there was none
-	applier  *store.Applier
-	registry *etcd.Registry
-	own      *embedded.Server // nil where the etcd is another's
-	saver    *store.Saver
+	cfg       Config
+	started   time.Time
+	restored  time.Time // when the disk image that was read at the start was saved; zero if there was none
+	applier   *store.Applier
+	registry  *etcd.Registry
+	own       *embedded.Server // nil where the etcd is another's
+	saver     *store.Saver
+	geography *mmdb.Watcher
 }
 
 func (s *standing) status() store.Status {
@@ -285,6 +302,7 @@ func (s *standing) status() store.Status {
 	if st.Image {
 		st.ImageSaved = s.restored // what is written meanwhile is no younger
 	}
+	st.Geo = geoFiles(s.geography.States())
 	return st
 }
 

@@ -31,12 +31,19 @@ type instance struct {
 
 func startInstance(t *testing.T, dir string) *instance {
 	t.Helper()
+	return startInstanceWith(t, dir, func(*Config) {})
+}
+
+// startInstanceWith starts one whose configuration is changed first.
+func startInstanceWith(t *testing.T, dir string, change func(*Config)) *instance {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	cfg := Config{
 		ServerName: "ns1", Site: "here", DataDir: dir, HTTPListen: "127.0.0.1:0",
 		DNS:  DNSConfig{Listen: []string{"127.0.0.1:0", "[::1]:0"}, Workers: 2, TCPMax: 100, TCPIdle: time.Second},
 		Etcd: EtcdConfig{Listen: "127.0.0.1:0", Prefix: "/gslb"},
 	}
+	change(&cfg)
 	up, ended := make(chan running, 1), make(chan error, 1)
 	go func() {
 		ended <- serve(ctx, cfg, slog.New(slog.NewTextHandler(io.Discard, nil)), func(_ context.Context, r running) error {

@@ -109,7 +109,7 @@ func TestStatusText(t *testing.T) {
 
 func TestStatusWell(t *testing.T) {
 	for name, well := range map[string]bool{
-		"well": true, "empty": true, "none": false, "held": false, "faults": false, "wrong": false, "away": false,
+		"well": true, "empty": true, "none": false, "held": false, "faults": false, "wrong": false, "away": false, "geo": false,
 	} {
 		c := readCluster(t, "testdata/status/"+name+".json")
 		if c.Well != well {
@@ -311,6 +311,10 @@ func TestStatusMetrics(t *testing.T) {
 			Held:    &store.Held{Names: 500, Members: 3, Others: 1},
 			Refused: "etcd has no keys", Drift: 7, Unregistered: 2, Image: true, Alarms: []string{"NOSPACE"},
 			ImageSaved: noon, ImageError: "no space left on device",
+			Geo: []store.GeoFile{
+				{Path: "city.mmdb", Type: "GeoLite2-City", Built: noon, Loaded: noon, Networks: 12, Error: "it is empty", Failures: 3},
+				{Path: "asn.mmdb", Error: "no such file or directory", Failures: 1},
+			},
 		}
 	}, saver})
 	for _, want := range []string{
@@ -327,6 +331,12 @@ func TestStatusMetrics(t *testing.T) {
 		`meridian_image_writes_total{result="success"} 0`,
 		`meridian_image_writes_total{result="failure"} 0`,
 		`meridian_etcd_alarm{alarm="NOSPACE"} 1`,
+		`meridian_geo_build_timestamp_seconds{path="city.mmdb",type="GeoLite2-City"} 1.7954352e+09`,
+		`meridian_geo_networks{path="city.mmdb",type="GeoLite2-City"} 12`,
+		`meridian_geo_failed{path="city.mmdb"} 1`,
+		`meridian_geo_failures_total{path="city.mmdb"} 3`,
+		`meridian_geo_failed{path="asn.mmdb"} 1`,
+		`meridian_geo_failures_total{path="asn.mmdb"} 1`,
 	} {
 		if !strings.Contains(list, want+"\n") {
 			t.Errorf("no %s in\n%s", want, list)
@@ -338,7 +348,7 @@ func TestStatusMetrics(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, list)
 		}
 	}
-	for _, absent := range []string{"etcd_alarm", "saved_timestamp"} {
+	for _, absent := range []string{"etcd_alarm", "saved_timestamp", "geo_"} {
 		if strings.Contains(list, absent) {
 			t.Errorf("%s in\n%s", absent, list)
 		}

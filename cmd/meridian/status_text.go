@@ -48,6 +48,7 @@ func (c cluster) text(now time.Time, p paint) string {
 		b.WriteByte('\n')
 		writeTable(&b, c.table(now), p)
 	}
+	c.writeGeo(&b, now, p)
 	for _, problem := range c.Problems {
 		if slices.Contains([]string{"rejected", "pending", "unregistered"}, problem.Kind) && c.listsAll(problem.Servers) {
 			continue // each of them is said below

@@ -22,13 +22,14 @@ build: ## builds bin/meridian
 
 .PHONY: run
 run: build ## starts a server on 127.0.0.1:5300 with its own etcd, a sample registry and three backends; its state stays in .run
-	bin/meridian demo testdata/sample.json --dns-listen 127.0.0.1:5300 --data-dir .run/meridian
+	bin/meridian demo testdata/sample.json --dns-listen 127.0.0.1:5300 --data-dir .run/meridian $(addprefix --geo-database ,$(wildcard $(GEODB)))
 
-# npm pack leaves no project behind. npm can be given another registry by its own configuration.
+# The package's package.json says CC0; part of what it holds is of nro.net, which its README says and NRO_LICENSE: CC BY 4.0, with
+# attribution. npm pack leaves no project behind. npm can be given another registry by its own configuration.
 GEODB = geodb/geo-whois-asn-country.mmdb
 
 .PHONY: geodb
-geodb: $(GEODB) ## fetches a database of countries by network (IPv4 and IPv6) through npm into geodb
+geodb: $(GEODB) ## fetches a database of countries by network (IPv4 and IPv6) through npm into geodb, for make run
 
 $(GEODB):
 	@command -v npm >/dev/null || { echo "npm is missing: install it (npm, nodejs), or put an MMDB file at $@" >&2; exit 1; }; \

@@ -2,6 +2,7 @@ package mmdb
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"os"
@@ -136,6 +137,7 @@ func TestOpenFaults(t *testing.T) {
 		"text":            {write(t, "text.mmdb", []byte("country_code,DE\n")), "error opening database: invalid MaxMind DB file, expected an MMDB file"},
 		"the first half":  {write(t, "half.mmdb", city[:len(city)/2]), "error opening database: invalid MaxMind DB file, expected an MMDB file"},
 		"no known field":  {write(t, "unknown.mmdb", unknown.mmdb(t)), `none of its 2 networks (type "Anonymous") has a field that says where it is: expected country, country_code, continent, subdivisions, location, latitude and longitude, or autonomous_system_number`},
+		"no build time":   {write(t, "time.mmdb", builtAt(t, city, 1<<48)), "its build time is 281474976710656 s after 1970, expected an MMDB file that is whole"},
 		"the second half": {write(t, "tail.mmdb", city[len(city)/2:]), ""},
 	}
 	for name, test := range tests {
@@ -149,6 +151,20 @@ func TestOpenFaults(t *testing.T) {
 			}
 		})
 	}
+}
+
+// builtAt is a file with another time of build, in seconds after 1970.
+func builtAt(t *testing.T, file []byte, seconds uint64) []byte {
+	t.Helper()
+	at := bytes.Index(file, []byte("build_epoch"))
+	if at < 0 {
+		t.Fatal("no build_epoch")
+	}
+	at += len("build_epoch")
+	size := int(file[at]) // of an extended type, of which the next byte says which
+	changed := append(bytes.Clone(file[:at]), 8, file[at+1])
+	changed = binary.BigEndian.AppendUint64(changed, seconds)
+	return append(changed, file[at+2+size:]...)
 }
 
 // TestFlips: with any one byte another, a file is compiled or refused, and the walk ends.

@@ -36,7 +36,14 @@ const MaxAddrs = 16
 //
 //	bits  0–15  address i is up
 //	bits 16–31  address i is down; neither bit: unknown
-//	bits 32–63  free (overrides, ramp, load)
+//	bit  32     withdrawn: a person's word (drain, down) that it gives no answers
+//	bit  33     drained: withdrawn, and up all the same for those who count (min_up)
+//	bits 34–35  free
+//	bits 36–47  load in thousandths, and 1; 0: none is known
+//	bits 48–63  weight, as it stands: written, overridden or ramped
+//
+// Of a member that is a pool, addresses 0 and 1 stand for its IPv4 and IPv6; of one that is a name,
+// address 0 for the name.
 type Word uint64
 
 // Up is the set of addresses that are up: bit i for address i.
@@ -70,6 +77,57 @@ func (w Word) With(i int, s State) Word {
 		w |= down
 	}
 	return w
+}
+
+const (
+	withdrawn Word = 1 << 32
+	drained   Word = 1 << 33
+
+	loadShift   = 36
+	loadBits    = 12
+	maxLoad     = 1<<loadBits - 2
+	weightShift = 48
+)
+
+// Withdrawn says that the member gives no answers, whatever its state: a person's word.
+func (w Word) Withdrawn() bool { return w&withdrawn != 0 }
+
+// Drained says that it is withdrawn, and counts as up for who counts.
+func (w Word) Drained() bool { return w&drained != 0 }
+
+// WithDrain returns w withdrawn or not, and drained or not.
+func (w Word) WithDrain(out, counts bool) Word {
+	w &^= withdrawn | drained
+	if out {
+		w |= withdrawn
+	}
+	if out && counts {
+		w |= drained
+	}
+	return w
+}
+
+// Load is the member's load, 1 where it is just filled; ok is false where it is not known.
+func (w Word) Load() (load float64, ok bool) {
+	n := w >> loadShift & (1<<loadBits - 1)
+	return (float64(n) - 1) / 1000, n != 0
+}
+
+// WithLoad returns w with a load, to a thousandth and at most 4.094; less than 0 is none.
+func (w Word) WithLoad(load float64) Word {
+	w &^= (1<<loadBits - 1) << loadShift
+	if !(load >= 0) {
+		return w
+	}
+	return w | (1+Word(min(load*1000+0.5, maxLoad)))<<loadShift
+}
+
+// Weight of the member.
+func (w Word) Weight() uint16 { return uint16(w >> weightShift) }
+
+// WithWeight returns w with a weight.
+func (w Word) WithWeight(weight uint16) Word {
+	return w&^(0xffff<<weightShift) | Word(weight)<<weightShift
 }
 
 // Cell is a Word in its place: one goroutine stores it, every worker loads it without a lock.

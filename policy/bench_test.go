@@ -97,6 +97,7 @@ func benchmarkSelect(b *testing.B, pools []*Pool, t *Trace) {
 	}
 	var s Scratch
 	var d Decision
+	w := &World{Pools: pools}
 	var rdata []byte
 	b.ReportAllocs()
 	i := 0
@@ -108,7 +109,7 @@ func benchmarkSelect(b *testing.B, pools []*Pool, t *Trace) {
 			*t = Trace{}
 		}
 		n := random.Uint64()
-		Select(&d, pools[i], pools, &clients[n>>54], n, &s, t)
+		Select(&d, pools[i], w, &clients[n>>54], n, &s, t)
 		var count int
 		if rdata, count = d.AppendRData(rdata[:0], IPv4); count == 0 {
 			b.Fatal(d.Outcome)

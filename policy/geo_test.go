@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"meridian/policy/geo"
 )
 
 // client reads "192.0.2.53 203.0.113.0/24": who asks, and perhaps for whom.
@@ -46,7 +48,7 @@ func TestSelectGeo(t *testing.T) {
 		{"the default of a map", ladder, "192.0.2.53 12.0.0.0/8", "e f", 6},
 		{"without a subnet: who asks", ladder, "203.0.113.7", "a", 24},
 		{"a subnet of no length: who asks", ladder, "203.0.113.7 0.0.0.0/0", "a", 24},
-		{"IPv6 beside cidrs of IPv4", ladder, "203.0.113.7 2001:db8::/32", "e f", 3},
+		{"IPv6 beside cidrs of IPv4", ladder, "203.0.113.7 2001:db8::/32", "e f", 21}, // beside 2001::/32, which is folded,
 
 		{"terms of nobody who is left do not count: cidr", `
 web geo
@@ -169,7 +171,7 @@ map m1 10.1.0.0/16=x`, "10.1.2.3", "b", 16},
 		{"loopback of IPv6", `
 web ["geo"]
   a 4+ cidr:192.0.2.0/24
-  b 4+`, "192.0.2.53 ::1/128", "a", 8},
+  b 4+`, "192.0.2.53 ::1/128", "a", 81}, // beside ::ffff:0:0/96, which is folded,
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -192,13 +194,13 @@ web ["geo"]
 		"0.1.2.3": "a", "10.0.0.0": "a", "11.0.0.0": "b", "100.63.0.0": "b", "100.64.0.0": "a", "100.128.0.0": "b", "127.0.0.1": "a",
 		"169.254.7.0": "a", "172.15.0.0": "b", "172.31.255.0": "a", "172.32.0.0": "b", "192.0.0.8": "a", "192.0.2.0": "b", "192.168.255.0": "a",
 		"198.18.0.0": "b", "198.51.100.0": "b", "203.0.113.0": "b", "223.255.255.0": "b", "224.0.0.1": "a", "255.255.255.255": "a",
-		"::": "a", "::1": "a", "64:ff9b::1": "a", "100::": "a", "100:0:0:1::": "b", "2001:db8::": "b", "2002:a00::": "b", "fbff::": "b",
+		"::": "a", "::1": "a", "64:ff9b::1": "a", "100::": "a", "100:0:0:1::": "b", "2001:db8::": "b", "2002:a00::": "a", "2002:b00::": "b", "fbff::": "b",
 		"fc00::": "a", "fd12:3456::": "a", "fe00::": "b", "fe80::1": "a", "fec0::": "a", "ff02::1": "a",
 	} {
 		a := netip.MustParseAddr(text)
 		c := &Client{Addr: netip.MustParseAddr("192.0.2.53"), Subnet: netip.PrefixFrom(a, a.BitLen())}
 		d := selected(pools[0], pools, c, 1, new(Scratch), nil)
-		if got := pools[0].names(d.Picks)[0]; got != want {
+		if got := d.Member(d.Picks[0]).Name; got != want {
 			t.Errorf("%s: %s, want %s", text, got, want)
 		}
 	}
@@ -214,12 +216,17 @@ func TestScopeSound(t *testing.T) {
 	}
 	var used Scratch
 	for range scenes {
-		pools := randomPools(random.IntN)
+		scene := randomScene(random.IntN)
 		c, n := randomClient(random.IntN), random.Uint64()
+		c.Family = Family(random.IntN(3))
+		selected := func() (d Decision) {
+			Select(&d, scene.Pools[0], &scene.World, c, n, &used, nil)
+			return d
+		}
 		if c.Subnet.Bits() <= 0 {
 			continue
 		}
-		d := selected(pools[0], pools, c, n, &used, nil)
+		d := selected()
 		want := sameText(d)
 		within, _ := c.Subnet.Addr().Prefix(int(d.Scope))
 		for _, a := range append(edges(), flips(c.Subnet.Addr(), int(d.Scope))...) {
@@ -227,10 +234,10 @@ func TestScopeSound(t *testing.T) {
 				continue
 			}
 			length := max(1, int(d.Scope))
-			other := &Client{Addr: c.Addr, Family: c.Family}
+			other := &Client{Addr: c.Addr, Family: c.Family, Type: c.Type}
 			other.Subnet, _ = a.Prefix(length + random.IntN(a.BitLen()-length+1))
-			if got := twinSelect(pools[0], pools, other, n); got != want {
-				t.Fatalf("%s\n%+v gets %s, scope %d, and %+v gets %s", describe(pools), c, want, d.Scope, other, got)
+			if got := twinSelect(scene.Pools[0], scene, other, n); got != want {
+				t.Fatalf("%s\n%+v gets %s, scope %d, and %+v gets %s", describe(scene), c, want, d.Scope, other, got)
 			}
 			if compared++; d.Scope > 0 && other.Subnet.Addr() != c.Subnet.Addr() {
 				wide++
@@ -244,11 +251,16 @@ func TestScopeSound(t *testing.T) {
 
 // edges returns the first address of every network that matters, the last, and those beside them.
 func edges() (list []netip.Addr) {
-	for _, n := range slices.Concat(specials, randomNets) {
+	for _, n := range slices.Concat(specials, geo.Folded, randomNets) {
 		first, last := n.Addr(), lastOf(n)
 		for _, a := range []netip.Addr{first, last, first.Prev(), last.Next()} {
 			if a.IsValid() {
 				list = append(list, a)
+			}
+			if a.Is4() {
+				carried := [16]byte{0: 0x20, 1: 0x02}
+				copy(carried[2:], a.AsSlice())
+				list = append(list, netip.AddrFrom16(carried), netip.AddrFrom16(a.As16()))
 			}
 		}
 	}
@@ -293,34 +305,34 @@ map m1 203.0.0.0/8=x default=z
 map m2 11.1.0.0/16=x 10.1.0.0/16=y`
 	tests := []struct{ name, pools, client, want string }{
 		{"by cidr", pools, "192.0.2.53 203.0.113.0/24", `
-  geo, strict → a
+  geo strict → a
     by 203.0.113.0, of the client subnet 203.0.113.0/24
-    cidr: 203.0.113.0/24, 203.0.0.0/16 around it are served
-    scope /24: cidr /24
+    cidr: 203.0.113.0/24, 203.0.0.0/16; alike within /24
+    scope /24: the longest prefix so far
     b: serves the client by cidr:203.0.0.0/16; cidr:203.0.113.0/24 is more specific
     c: serves the client by map:m1/x; cidr:203.0.113.0/24 is more specific
     d: serves nothing that the client is in
     e: serves the client by any; cidr:203.0.113.0/24 is more specific
 `},
 		{"by map", pools, "203.7.0.1", `
-  geo, strict → b c
+  geo strict → b c
     by 203.7.0.1, which asks: there is no client subnet
-    cidr: no network around it is served
+    cidr: no network around it is served; alike within /14
     map gone is not there
-    map m1: 203.0.0.0/8 is x
-    map m2: no network is around it, and there is no default
-    scope /14: cidr /14, map m1 /8, map m2 /1
+    map m1: 203.0.0.0/8 is x; alike within /8
+    map m2: nothing covers it, and there is no default; alike within /1
+    scope /14: the longest prefix so far
     a: serves nothing that the client is in
     d: serves nothing that the client is in
     e: serves the client by any; map:m1/x is more specific
 `},
 		{"by any, instead of a private subnet", pools, "11.2.0.1 10.2.0.0/16", `
-  geo, strict → e
+  geo strict → e
     by 11.2.0.1, which asks: the client subnet 10.2.0.0/16 is private or special, and neither a cidr nor a map covers it
     cidr: no network around it is served
     map gone is not there
-    map m1: no network is around it, by default it is z
-    map m2: no network is around it, and there is no default
+    map m1: by default z
+    map m2: nothing covers it, and there is no default
     scope /15: so far around the client subnet all is private or special, and not covered
     a: serves nothing that the client is in
     b: serves nothing that the client is in
@@ -330,10 +342,10 @@ map m2 11.1.0.0/16=x 10.1.0.0/16=y`
 		{"strict, nobody", `
 web [{"geo":{"strict":true}}] on_empty all servfail
   a 4+ cidr:203.0.113.0/24`, "192.0.2.53 198.51.100.0/24", `
-  geo, strict → ` + `
+  geo strict → ` + `
     by 198.51.100.0, of the client subnet 198.51.100.0/24
-    cidr: no network around it is served
-    scope /6: cidr /6
+    cidr: no network around it is served; alike within /6
+    scope /6: the longest prefix so far
     a: serves nothing that the client is in
     (leaves nobody)
 `},
@@ -342,8 +354,8 @@ web ["geo"]
   a 4+ cidr:203.0.113.0/24`, "192.0.2.53 198.51.100.0/24", `
   geo → a
     by 198.51.100.0, of the client subnet 198.51.100.0/24
-    cidr: no network around it is served
-    scope /6: cidr /6
+    cidr: no network around it is served; alike within /6
+    scope /6: the longest prefix so far
     (undone: nobody serves the client)
 `},
 		{"nothing to go by", `

@@ -9,24 +9,36 @@ import (
 	"meridian/policy/geo"
 )
 
-// geography is what the step geo reads of a pool: whom the members serve, compiled, so that a
-// decision makes one look-up for all networks and one a map, however many terms there are.
+// geography is what steps that ask who the client is read of a pool: whom the members serve, compiled,
+// so that a decision makes one look-up for all networks, one a map and one an attribute, however many
+// terms there are.
 type geography struct {
 	nets  *geo.Table // of nodes
-	nodes []node     // nobody and special are the first
+	nodes []node     // nobody, special and folded are the first
 	maps  []served
 	any   set // the members that serve everybody
 
-	written map[string]*geo.Map // for traces: those that are there, by name
+	kinds        kinds // of the terms
+	asns         map[uint32]set
+	subdivisions map[geo.Subdivision]set
+	countries    *[geo.Countries]set
+	continents   *[geo.Continents]set
+	served       bool                // some member does not serve everybody
+	written      map[string]*geo.Map // for traces: those that are there, by name
 
 	sets []uint64 // one after the other: bit i for member i
 	size int      // of a set
 }
 
+// kinds is a set of TermKinds.
+type kinds uint8
+
+func (k kinds) has(kind TermKind) bool { return k>>kind&1 != 0 }
+
 // set is where a set of members begins in geography.sets. 0 is the empty one.
 type set uint32
 
-// node is a network that members serve.
+// node is a network that members serve, or that a when is about.
 type node struct {
 	set    set
 	around uint32 // node of the next larger one, or nobody
@@ -35,6 +47,7 @@ type node struct {
 const (
 	nobody  = 0 // is served by cidr here
 	special = 1 // nor is anybody, and the addresses are private or special
+	folded  = 2 // nor is anybody, and the addresses are taken for IPv4
 )
 
 // served are the tags of a map that members serve.
@@ -56,53 +69,88 @@ var specials = []netip.Prefix{
 	netip.MustParsePrefix("192.0.0.0/24"),
 	netip.MustParsePrefix("192.168.0.0/16"),
 	netip.MustParsePrefix("224.0.0.0/3"), // multicast and reserved
-	netip.MustParsePrefix("::/8"),        // loopback, IPv4 in IPv6, NAT64
+	netip.MustParsePrefix("::/8"),        // loopback and such
 	netip.MustParsePrefix("100::/64"),
 	netip.MustParsePrefix("fc00::/7"),
 	netip.MustParsePrefix("fe80::/9"), // link local, and site local of old
 	netip.MustParsePrefix("ff00::/8"),
 }
 
-// newGeography compiles what members serve. It is nil where all of them serve everybody.
-func newGeography(members []Member, geoMaps map[string]*geo.Map) *geography {
+// newGeography compiles whom members serve, and the networks that steps are about.
+func newGeography(members []Member, steps []Step, geoMaps map[string]*geo.Map) *geography {
 	g := &geography{size: (len(members) + 63) / 64, written: geoMaps}
 	g.sets = make([]uint64, g.size)
-	var everybody []int
-	nets := map[netip.Prefix][]int{}
-	tags := map[string]map[string][]int{}
-	for i, m := range members {
-		if len(m.Serves) == 0 {
-			everybody = append(everybody, i)
-		}
-		for _, t := range m.Serves {
-			switch t.Kind {
-			case TermCIDR:
-				nets[t.Net] = append(nets[t.Net], i)
-			case TermMap:
-				if tags[t.Map] == nil {
-					tags[t.Map] = map[string][]int{}
-				}
-				tags[t.Map][t.Tag] = append(tags[t.Map][t.Tag], i)
-			case TermAny:
-				everybody = append(everybody, i)
+	by := termsOf(members)
+	nets := by.nets
+	for i := range steps {
+		for _, p := range steps[i].When.nets() {
+			if _, there := nets[p]; !there {
+				nets[p] = nil
 			}
 		}
 	}
-	if len(nets) == 0 && len(tags) == 0 {
-		return nil
-	}
 	known := map[string]set{} // by their words
-	g.any = g.add(everybody, known)
+	g.any, g.served = g.add(by.any, known), by.kinds != 0
+	g.kinds = by.kinds
 	g.nets, g.nodes = onlySpecials, onlySpecialNodes
 	if len(nets) > 0 {
 		g.addNets(nets, known)
 	}
-	for _, name := range slices.Sorted(maps.Keys(tags)) {
+	for _, name := range slices.Sorted(maps.Keys(by.tags)) {
 		if m := geoMaps[name]; m != nil {
-			g.addMap(m, tags[name], known)
+			g.addMap(m, by.tags[name], known)
 		}
 	}
+	g.addPlaces(by, known)
 	return g.packed()
+}
+
+// terms are the members that serve each term, and those that serve everybody.
+type terms struct {
+	kinds        kinds // but TermAny
+	any          []int
+	nets         map[netip.Prefix][]int
+	tags         map[string]map[string][]int
+	asns         map[uint32][]int
+	subdivisions map[geo.Subdivision][]int
+	countries    map[geo.Country][]int
+	continents   map[geo.Continent][]int
+}
+
+func termsOf(members []Member) *terms {
+	by := &terms{
+		nets: map[netip.Prefix][]int{}, tags: map[string]map[string][]int{}, asns: map[uint32][]int{},
+		subdivisions: map[geo.Subdivision][]int{}, countries: map[geo.Country][]int{}, continents: map[geo.Continent][]int{},
+	}
+	for i := range members {
+		if len(members[i].Serves) == 0 {
+			by.any = append(by.any, i)
+		}
+		for _, t := range members[i].Serves {
+			switch t.Kind {
+			case TermCIDR:
+				by.nets[t.Net] = append(by.nets[t.Net], i)
+			case TermASN:
+				by.asns[t.ASN] = append(by.asns[t.ASN], i)
+			case TermMap:
+				if by.tags[t.Map] == nil {
+					by.tags[t.Map] = map[string][]int{}
+				}
+				by.tags[t.Map][t.Tag] = append(by.tags[t.Map][t.Tag], i)
+			case TermSubdivision:
+				by.subdivisions[t.Subdivision] = append(by.subdivisions[t.Subdivision], i)
+			case TermCountry:
+				by.countries[t.Country] = append(by.countries[t.Country], i)
+			case TermContinent:
+				by.continents[t.Continent] = append(by.continents[t.Continent], i)
+			case TermAny:
+				by.any = append(by.any, i)
+				continue
+			}
+			by.kinds |= 1 << t.Kind
+		}
+	}
+	return by
 }
 
 // smallGeography is one of few members and tags in one piece, as smallPool is.
@@ -170,15 +218,24 @@ func (g *geography) addNets(nets map[netip.Prefix][]int, known map[string]set) {
 		open = append(open, geo.Entry{Prefix: p, Value: id})
 		entries = append(entries, geo.Entry{Prefix: p, Value: id})
 	}
-	g.nets = geo.NewTable(entries)
+	g.nets = geo.NewTable(append(entries, foldedEntries...))
 }
 
 // onlySpecials is the table where no member serves a network: one for all pools, so that it stays in
 // the processor's cache.
 var (
-	onlySpecials     = geo.NewTable(specialEntries(nil))
-	onlySpecialNodes = []node{nobody: {}, special: {}}
+	onlySpecials     = geo.NewTable(append(specialEntries(nil), foldedEntries...))
+	onlySpecialNodes = []node{nobody: {}, special: {}, folded: {}}
 )
+
+// foldedEntries are the networks of IPv6 that no look-up of an IPv6 address meets: so that the scope of
+// one beside them leaves them out.
+var foldedEntries = func() (entries []geo.Entry) {
+	for _, p := range geo.Folded {
+		entries = append(entries, geo.Entry{Prefix: p, Value: folded})
+	}
+	return entries
+}()
 
 // specialEntries are the specials but for those that nets cover.
 func specialEntries(nets map[netip.Prefix][]int) (entries []geo.Entry) {
@@ -220,12 +277,39 @@ func (g *geography) addMap(m *geo.Map, byTag map[string][]int, known map[string]
 	g.maps = append(g.maps, s)
 }
 
-// place is where a decision takes a client to be.
+// addPlaces makes what is looked up in the database.
+func (g *geography) addPlaces(by *terms, known map[string]set) {
+	if g.kinds.has(TermASN) {
+		g.asns = map[uint32]set{}
+		for n, members := range by.asns {
+			g.asns[n] = g.add(members, known)
+		}
+	}
+	if g.kinds.has(TermSubdivision) {
+		g.subdivisions = map[geo.Subdivision]set{}
+		for s, members := range by.subdivisions {
+			g.subdivisions[s] = g.add(members, known)
+		}
+	}
+	if g.kinds.has(TermCountry) || g.kinds.has(TermContinent) {
+		g.countries, g.continents = new([geo.Countries]set), new([geo.Continents]set)
+		for c, members := range by.countries {
+			g.countries[c] = g.add(members, known)
+		}
+		for c, members := range by.continents {
+			g.continents[c] = g.add(members, known)
+		}
+	}
+}
+
+// place is where a run takes the client to be.
 type place struct {
-	addr  netip.Addr
-	why   whyAddr
-	node  uint32 // that addr lies in
-	scope uint8  // of the look-ups so far: see Decision.Scope
+	addr   netip.Addr // IPv4 carried in IPv6 is IPv4 here
+	offset uint8      // bits of the prefix of the IPv6 that carried it
+	why    whyAddr
+	known  bool   // the rest holds
+	node   uint32 // that addr lies in
+	scope  *uint8 // of the decision so far
 }
 
 // whyAddr is why a decision goes by one address of a client and not by the other.
@@ -237,78 +321,137 @@ const (
 	insteadOfSpecial         // the client subnet is private or special, and neither a cidr nor a map covers it
 )
 
+// add takes in that the addresses of a prefix of this length around the place's are alike.
+func (at *place) add(length uint8) {
+	if at.why == insteadOfSpecial {
+		return
+	}
+	if length += at.offset; length > *at.scope {
+		*at.scope = length
+	}
+}
+
+// place finds the client, once a run.
+func (r *run) place() *place {
+	if !r.at.known {
+		r.at.scope = &r.scope
+		r.pool.geography.locate(r.client, &r.at)
+	}
+	return &r.at
+}
+
 // locate finds the client.
-func (g *geography) locate(c *Client) (at place) {
+func (g *geography) locate(c *Client, at *place) {
+	at.known = true
 	if c.Subnet.Bits() > 0 {
-		at.addr, at.why = c.Subnet.Addr(), bySubnet
-		if at.node, at.scope = g.nets.Lookup(at.addr); at.node != special {
-			return at
-		}
-		for i := range g.maps {
-			_, length := g.maps[i].Lookup(at.addr)
-			at.scope = max(at.scope, length)
-			if g.maps[i].Covers(at.addr) {
-				return at
-			}
+		at.look(g, c.Subnet.Addr(), bySubnet)
+		if at.node != special || g.mapped(at) {
+			return
 		}
 		// All subnets within the scope are private or special and not covered, so for all of them
 		// the same address stands in: what is looked up of it takes nothing from the scope.
-		at.addr, at.why = c.Addr, insteadOfSpecial
-		at.node, _ = g.nets.Lookup(at.addr)
-	} else {
-		at.addr, at.why = c.Addr, byResolver
-		at.node, at.scope = g.nets.Lookup(at.addr)
+		at.look(g, c.Addr, insteadOfSpecial)
+		return
 	}
-	return at
+	at.look(g, c.Addr, byResolver)
 }
 
-// geo keeps the members that serve the client, of those the ones whose term is the most specific:
-// the longest of networks, else a tag of any map, else everybody. Where nobody serves the client it
-// changes nothing and says so.
-func (s *Scratch) geo(g *geography, c *Client) bool {
-	if g == nil {
-		return true // all serve everybody
+func (at *place) look(g *geography, a netip.Addr, why whyAddr) {
+	var length uint8
+	at.addr, at.offset = geo.Fold(a)
+	at.why = why
+	at.node, length = g.nets.Lookup(at.addr)
+	at.add(length)
+}
+
+// mapped says whether a network of a map covers a place.
+func (g *geography) mapped(at *place) bool {
+	for i := range g.maps {
+		covered, length := g.maps[i].Covers(at.addr)
+		if at.add(length); covered {
+			return true
+		}
 	}
-	at := g.locate(c)
-	matched := false
-	for n := at.node; n != nobody && !matched; n = g.nodes[n].around {
-		matched = s.keep(g.members(g.nodes[n].set))
+	return false
+}
+
+// geo keeps the members that serve the client, of those the ones whose term is the most specific.
+func (r *run) geo(st *Step) effect {
+	g := r.pool.geography
+	switch {
+	case !g.served:
+		return idle // all serve everybody
+	case r.serving(g):
+		return done
+	case st.Geo.Strict:
+		return strictly
 	}
-	if len(g.maps) > 0 && !matched {
-		matched = s.keep(s.tagged(g, &at))
+	return undone
+}
+
+// serving keeps by the most specific kind of term, in the order of TermKind: the longest of networks,
+// the autonomous system, a tag of any map, subdivision, country, continent, else everybody. If nobody
+// serves the client it changes nothing and says so.
+func (r *run) serving(g *geography) bool {
+	at := r.place()
+	for n := at.node; n > folded; n = g.nodes[n].around {
+		if r.keep(g.nodes[n].set) {
+			return true
+		}
 	}
-	s.scope = max(s.scope, at.scope)
-	return matched || s.keep(g.members(g.any))
+	db := r.world.Geo
+	if g.asns != nil {
+		asn, length := db.ASN(at.addr)
+		if at.add(length); asn != 0 && r.keep(g.asns[asn]) {
+			return true
+		}
+	}
+	if len(g.maps) > 0 && r.keepMembers(r.tagged(g, at)) {
+		return true
+	}
+	if g.subdivisions != nil {
+		s, length := db.Subdivision(at.addr)
+		if at.add(length); s != 0 && r.keep(g.subdivisions[s]) {
+			return true
+		}
+	}
+	if g.countries != nil {
+		country, continent, length := db.Country(at.addr)
+		if at.add(length); r.keep(g.countries[country]) || r.keep(g.continents[continent]) {
+			return true
+		}
+	}
+	return r.keep(g.any)
 }
 
 // tagged returns the members that serve a tag which a map gives the client.
-func (s *Scratch) tagged(g *geography, at *place) []uint64 {
-	s.tags = append(s.tags[:0], g.members(0)...)
+func (r *run) tagged(g *geography, at *place) []uint64 {
+	r.tags = append(r.tags[:0], g.members(0)...)
 	for i := range g.maps {
 		m := &g.maps[i]
-		tag, length := m.Lookup(at.addr)
-		if at.why != insteadOfSpecial {
-			at.scope = max(at.scope, length)
-		}
+		tag, length := m.Lookup(r.world.Geo, at.addr)
+		at.add(length)
 		if int(tag) < len(m.sets) {
 			for j, word := range g.members(m.sets[tag]) {
-				s.tags[j] |= word
+				r.tags[j] |= word
 			}
 		}
 	}
-	return s.tags
+	return r.tags
 }
 
 func (g *geography) members(s set) []uint64 { return g.sets[s:][:g.size] }
 
-// keep keeps those of a set of members. If none of them is in it changes nothing and says so.
-func (s *Scratch) keep(members []uint64) bool {
+func (r *run) keep(s set) bool { return s != 0 && r.keepMembers(r.pool.geography.members(s)) }
+
+// keepMembers keeps those of a set of members. If none of them is in it changes nothing and says so.
+func (r *run) keepMembers(members []uint64) bool {
 	n := 0
-	for _, pick := range s.picks {
-		if m := pick.Member(); members[m/64]>>(m%64)&1 != 0 {
-			s.picks[n] = pick
+	for _, k := range r.picks {
+		if m := k.Member(); members[m/64]>>(m%64)&1 != 0 {
+			r.picks[n] = k
 			n++
 		}
 	}
-	return s.kept(n)
+	return r.kept(n)
 }

@@ -2,86 +2,183 @@ package policy
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"meridian/policy/geo"
 )
 
-// lookUps says how the step geo found the client c, and what it looked up: found again term by
-// term. byCIDR says that it kept members for their networks, and so looked no further.
-func (p *Pool) lookUps(c *Client, byCIDR bool) []string {
-	g := p.geography
-	if g == nil {
+// lookUps says what a step found of the client, each with the length of the prefix around the client all of
+// which would be found the same, and the scope so far: the longest of them.
+func (r *run) lookUps(st *Step, did effect) (lines []string) {
+	if !st.asks() || !r.at.known || st.When != nil && !st.When.condition.ofType(r.client.Type) {
 		return nil
 	}
-	at := g.locate(c)
-	lines := []string{at.text(c)}
-	_, length := g.nets.Lookup(at.addr)
-	scopes := []string{fmt.Sprintf("cidr /%d", length)}
-	if nets := p.around(at.addr); nets != nil {
-		lines = append(lines, "cidr: "+strings.Join(nets, ", ")+" around it are served")
-	} else {
-		lines = append(lines, "cidr: no network around it is served")
+	at, db := &r.at, r.world.Geo
+	_, length := r.pool.geography.nets.Lookup(at.addr)
+	lines = append(lines, at.text(r.client),
+		r.pool.netsText(at)+at.lengthText(length))
+	if st.When.asks() {
+		lines = append(lines, st.When.lookUps(db, at)...)
 	}
-	if !byCIDR {
-		for _, name := range p.servedMaps() {
-			m := p.geography.written[name]
-			if m == nil {
-				lines = append(lines, "map "+name+" is not there")
-				continue
+	if did != notNow {
+		switch st.Op {
+		case OpGeo:
+			lines = append(lines, r.geoLookUps(db, did)...)
+		case OpNearest:
+			_, _, length := db.Location(at.addr)
+			lines = append(lines, db.LocationText(at.addr)+at.lengthText(length))
+			lines = append(lines, r.distances(&st.Nearest)...)
+		case OpWeighted:
+			if !st.sticky() {
+				break
 			}
-			tag, length := m.Lookup(at.addr)
-			at.scope = max(at.scope, length)
-			scopes = append(scopes, fmt.Sprintf("map %s /%d", name, length))
-			lines = append(lines, "map "+name+": "+mapText(m, at.addr, tag))
+			length := sticky6
+			if at.addr.Is4() {
+				length = sticky4
+			}
+			net, _ := at.addr.Prefix(length)
+			lines = append(lines, fmt.Sprintf("all draws of %s follow from %s", r.pool.Name, net)+at.lengthText(uint8(length)))
 		}
 	}
 	if at.why == insteadOfSpecial {
-		at = g.locate(c) // the look-ups of the other address do not count
-		scopes = []string{"so far around the client subnet all is private or special, and not covered"}
+		return append(lines, fmt.Sprintf("scope /%d: so far around the client subnet all is private or special, and not covered", r.scope))
 	}
-	return append(lines, fmt.Sprintf("scope /%d: %s", at.scope, strings.Join(scopes, ", ")))
+	return append(lines, fmt.Sprintf("scope /%d: the longest prefix so far", r.scope))
 }
 
-func (at place) text(c *Client) string {
-	switch at.why {
-	case bySubnet:
-		return fmt.Sprintf("by %s, of the client subnet %s", at.addr, c.Subnet)
-	case insteadOfSpecial:
-		return fmt.Sprintf("by %s, which asks: the client subnet %s is private or special, and neither a cidr nor a map covers it", at.addr, c.Subnet)
+func (at *place) lengthText(length uint8) string {
+	if at.why == insteadOfSpecial {
+		return ""
 	}
-	return fmt.Sprintf("by %s, which asks: there is no client subnet", at.addr)
+	return fmt.Sprintf("; alike within /%d", at.offset+length)
 }
 
-func mapText(m *geo.Map, a netip.Addr, tag geo.Tag) string {
-	net, ok := m.Net(a)
+// netsText says which of the networks that the pool is about the client is in.
+func (p *Pool) netsText(at *place) string {
+	nets := p.nets()
 	switch {
-	case ok:
-		return fmt.Sprintf("%s is %s", net, m.Name(tag))
-	case tag != 0:
-		return fmt.Sprintf("no network is around it, by default it is %s", m.Name(tag))
+	case nets != nil:
+		return "cidr: " + netsText(nets, at.addr, "no network around it is served")
+	case at.node == special:
+		return "private or special"
 	}
-	return "no network is around it, and there is no default"
+	return "neither private nor special"
 }
 
-// around returns the networks around an address that members serve, the longest first.
-func (p *Pool) around(a netip.Addr) []string {
-	var nets []netip.Prefix
+// nets are the networks that members serve, and those that a when is about.
+func (p *Pool) nets() (nets []netip.Prefix) {
 	for i := range p.Members {
 		for _, t := range p.Members[i].Serves {
-			if t.Kind == TermCIDR && t.Net.Contains(a) && !slices.Contains(nets, t.Net) {
+			if t.Kind == TermCIDR {
 				nets = append(nets, t.Net)
 			}
 		}
 	}
-	slices.SortFunc(nets, func(p, q netip.Prefix) int { return q.Bits() - p.Bits() })
-	var words []string
+	for i := range p.Steps {
+		nets = append(nets, p.Steps[i].When.nets()...)
+	}
+	return nets
+}
+
+func (at *place) text(c *Client) string {
+	carried := ""
+	if at.offset > 0 {
+		carried = ", carried in IPv6"
+	}
+	switch at.why {
+	case bySubnet:
+		return fmt.Sprintf("by %s%s, of the client subnet %s", at.addr, carried, c.Subnet)
+	case insteadOfSpecial:
+		return fmt.Sprintf("by %s%s, which asks: the client subnet %s is private or special, and neither a cidr nor a map covers it", at.addr, carried, c.Subnet)
+	}
+	return fmt.Sprintf("by %s%s, which asks: there is no client subnet", at.addr, carried)
+}
+
+// lookUps goes as far as fits does.
+func (w *When) lookUps(db *geo.Database, at *place) (lines []string) {
+	if w.CIDR != nil {
+		in, length := w.condition.nets.Lookup(at.addr)
+		lines = append(lines, "when cidr: "+netsText(w.nets(), at.addr, "in none of them")+at.lengthText(length))
+		if in == 0 {
+			return lines
+		}
+	}
+	if w.ASN != nil {
+		asn, length := db.ASN(at.addr)
+		lines = append(lines, db.ASNText(at.addr)+at.lengthText(length))
+		if !slices.Contains(w.ASN, asn) {
+			return lines
+		}
+	}
+	if w.Country != nil || w.Continent != nil {
+		_, _, length := db.Country(at.addr)
+		lines = append(lines, db.CountryText(at.addr)+at.lengthText(length))
+	}
+	return lines
+}
+
+// netsText names those of nets that a lies in, the longest first.
+func netsText(nets []netip.Prefix, a netip.Addr, none string) string {
+	var in []netip.Prefix
 	for _, n := range nets {
+		if n.Contains(a) && !slices.Contains(in, n) {
+			in = append(in, n)
+		}
+	}
+	if in == nil {
+		return none
+	}
+	slices.SortFunc(in, func(p, q netip.Prefix) int { return q.Bits() - p.Bits() })
+	var words []string
+	for _, n := range in {
 		words = append(words, n.String())
 	}
-	return words
+	return strings.Join(words, ", ")
+}
+
+// geoLookUps goes through the kinds of terms as far as the step geo went.
+func (r *run) geoLookUps(db *geo.Database, did effect) (lines []string) {
+	g, at := r.pool.geography, &r.at
+	last := TermAny
+	if did == done {
+		best, _ := r.matched(r.picks)
+		last = best.Kind
+	}
+	for kind := TermASN; kind <= last && kind < TermAny; kind++ {
+		if !g.kinds.has(kind) {
+			continue
+		}
+		switch kind {
+		case TermASN:
+			_, length := db.ASN(at.addr)
+			lines = append(lines, db.ASNText(at.addr)+at.lengthText(length))
+		case TermMap:
+			for _, name := range r.pool.servedMaps() {
+				if m := g.written[name]; m != nil {
+					_, length := m.Lookup(db, at.addr)
+					lines = append(lines, "map "+name+": "+m.Why(db, at.addr)+at.lengthText(length))
+				} else {
+					lines = append(lines, "map "+name+" is not there")
+				}
+			}
+		case TermSubdivision:
+			_, length := db.Subdivision(at.addr)
+			lines = append(lines, db.SubdivisionText(at.addr)+at.lengthText(length))
+		case TermContinent:
+			if g.kinds.has(TermCountry) {
+				continue // said already
+			}
+			fallthrough
+		case TermCountry:
+			_, _, length := db.Country(at.addr)
+			lines = append(lines, db.CountryText(at.addr)+at.lengthText(length))
+		}
+	}
+	return lines
 }
 
 // servedMaps returns the names of the maps of which members serve a tag, sorted.
@@ -97,35 +194,53 @@ func (p *Pool) servedMaps() (names []string) {
 	return names
 }
 
-// best returns the most specific term by which a member serves an address; ok is false where none
-// does.
-func (p *Pool) best(member int, a netip.Addr) (best Term, ok bool) {
-	terms := p.Members[member].Serves
+// best returns the most specific term by which a member serves the client; ok is false where none does.
+func (r *run) best(member int) (best Term, ok bool) {
+	terms := r.pool.Members[member].Serves
 	if len(terms) == 0 {
 		return Term{Kind: TermAny}, true
 	}
 	for _, t := range terms {
-		matches := t.Kind == TermAny || t.Kind == TermCIDR && t.Net.Contains(a)
-		if m := p.geography.written[t.Map]; t.Kind == TermMap && m != nil {
-			tag, _ := m.Lookup(a)
-			matches = tag != 0 && m.Name(tag) == t.Tag
-		}
-		if matches && (!ok || t.beats(best)) {
+		if r.matches(t) && (!ok || t.beats(best)) {
 			best, ok = t, true
 		}
 	}
 	return best, ok
 }
 
+func (r *run) matches(t Term) bool {
+	a, db := r.place().addr, r.world.Geo
+	switch t.Kind {
+	case TermCIDR:
+		return t.Net.Contains(a)
+	case TermASN:
+		n, _ := db.ASN(a)
+		return n == t.ASN
+	case TermMap:
+		m := r.pool.geography.written[t.Map]
+		if m == nil {
+			return false
+		}
+		tag, _ := m.Lookup(db, a)
+		return tag != 0 && m.Name(tag) == t.Tag
+	case TermSubdivision:
+		s, _ := db.Subdivision(a)
+		return s == t.Subdivision
+	case TermCountry:
+		c, _, _ := db.Country(a)
+		return c == t.Country
+	case TermContinent:
+		_, c, _ := db.Country(a)
+		return c == t.Continent
+	}
+	return true
+}
+
 // matched is the most specific term by which any of picks serves the client; ok is false where
 // nobody does.
-func (p *Pool) matched(picks []Pick, c *Client) (best Term, ok bool) {
-	if p.geography == nil {
-		return Term{Kind: TermAny}, true
-	}
-	a := p.geography.locate(c).addr
-	for _, pick := range picks {
-		t, serves := p.best(pick.Member(), a)
+func (r *run) matched(picks []Pick) (best Term, ok bool) {
+	for _, k := range picks {
+		t, serves := r.best(k.Member())
 		if serves && (!ok || t.beats(best)) {
 			best, ok = t, true
 		}
@@ -133,12 +248,73 @@ func (p *Pool) matched(picks []Pick, c *Client) (best Term, ok bool) {
 	return best, ok
 }
 
-// whyNotServing says why the step geo took a member out, when it kept kept.
-func (p *Pool) whyNotServing(member int, kept []Pick, c *Client) string {
-	t, ok := p.best(member, p.geography.locate(c).addr)
+// whyNotServing says why the step geo took a member out.
+func (r *run) whyNotServing(member int) string {
+	t, ok := r.best(member)
 	if !ok {
 		return "serves nothing that the client is in"
 	}
-	better, _ := p.matched(kept, c)
+	better, _ := r.matched(r.picks)
 	return fmt.Sprintf("serves the client by %s; %s is more specific", t, better)
+}
+
+func (r *run) clientPoint() geo.Point {
+	p, _, _ := r.world.Geo.Location(r.place().addr)
+	return p
+}
+
+// shownDistances is how many members' distances a trace lists of a step.
+const shownDistances = 20
+
+// distances says how far those are that the step nearest found.
+func (r *run) distances(n *Nearest) (lines []string) {
+	from := r.clientPoint()
+	if !from.IsValid() {
+		return nil
+	}
+	rule := r.pool.ruler(n, from)
+	if n.rtt {
+		if rule.row == nil {
+			lines = append(lines, "no checker has measured anything: 100 km count as 1 ms")
+		} else {
+			lines = append(lines, fmt.Sprintf("stands at site %s, %.0f km away, the nearest with a checker", rule.row.Site, rule.row.At.Km(from)))
+		}
+	}
+	for i, k := range r.stage {
+		if i == shownDistances {
+			return append(lines, fmt.Sprintf("and %d members more", len(r.stage)-i))
+		}
+		lines = append(lines, r.pool.Members[k.Member()].Name+": "+rule.text(k.Member()))
+	}
+	return lines
+}
+
+// text says how far a member is.
+func (rule *ruler) text(member int) string {
+	far, s := rule.to(member), &rule.stands[member]
+	switch {
+	case math.IsInf(far, 1):
+		return "nobody knows where it is"
+	case rule.row != nil && !rule.estimated[member]:
+		return strconv.FormatFloat(far, 'f', 1, 64) + " ms, measured"
+	case rule.rtt:
+		return strconv.FormatFloat(far, 'f', 1, 64) + " ms, estimated by distance"
+	case s.scale != 1:
+		return fmt.Sprintf("%.0f km, by bias %.0f km", s.km(rule.from), far)
+	}
+	return fmt.Sprintf("%.0f km", far)
+}
+
+// whyNotNear says why the step nearest took a member out.
+func (r *run) whyNotNear(n *Nearest, member int) string {
+	rule := r.pool.ruler(n, r.clientPoint())
+	least := math.Inf(1)
+	for _, k := range r.stage {
+		least = min(least, rule.to(k.Member()))
+	}
+	format := "%s; up to %.0f km stay"
+	if n.rtt {
+		format = "%s; up to %.1f ms stay"
+	}
+	return fmt.Sprintf(format, rule.text(member), n.within(least))
 }

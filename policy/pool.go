@@ -23,57 +23,101 @@ type Family uint8
 const (
 	IPv4 Family = iota
 	IPv6
+	Any // of types that are not of one family: SRV, HTTPS
 )
 
-func (f Family) String() string { return [...]string{"IPv4", "IPv6"}[f] }
-
-// Member is one backend of a pool.
-type Member struct {
-	Name   string
-	Addrs  []netip.Addr // 1 to health.MaxAddrs
-	Weight uint16       // 0: only when nothing else is left
-	Tier   uint16       // 1 is the first
-	Site   string       // "" when not said
-	Serves []Term       // whom the step geo keeps it for; none: everybody
-}
+func (f Family) String() string { return [...]string{"IPv4", "IPv6", "IP"}[f] }
 
 // Pool is a set of members and the chain that chooses among them, compiled: all of it is
-// immutable but for the health of its members.
+// immutable but for what is measured of its members.
 type Pool struct {
 	// What decisions read, side by side.
 	seating
 	Steps     []Step
 	geography *geography // nil: no step looks at it
+	more      *more      // nil: no step, and nobody else, looks at it
 
 	// What is written, for those who compile, check and explain.
-	Name     string
-	Members  []Member // sorted by name
-	OnEmpty  []Fallback
-	reasons  []atomic.Pointer[reasons] // one a member: the last check's words
-	OwnEmpty bool                      // OnEmpty was written, not the default
-	Checked  bool                      // a check watches the members
+	Name    string
+	Members []Member // sorted by name
+	OnEmpty []Fallback
+	notes   *[]note // by member
+}
+
+// more is what few pools have.
+type more struct {
+	children []ID                 // of the members that are pools
+	hashes   []uint64             // of the members' names, if a step goes by them
+	stands   []stand              // by member, if a step goes by distance
+	rtts     atomic.Pointer[rtts] // nil: nothing is measured
+	latch    atomic.Uint32        // see SetLatch
+	minUp    MinUp
+}
+
+// note is what is said of a member.
+type note struct {
+	reasons   atomic.Pointer[reasons] // the last check's words
+	withdrawn atomic.Pointer[string]  // why it is withdrawn
 }
 
 // MaxMembers is how many members a pool may have.
 const MaxMembers = 1000
 
-// New compiles a pool. Members that no check watches are up, the others unknown. members are sorted by name and at most MaxMembers.
-// maps are those that they serve tags of; one that is missing matches nobody.
-func New(name string, spec Spec, onEmpty []Fallback, members []Member, maps map[string]*geo.Map) *Pool {
-	h := fnv.New64a()
-	h.Write([]byte(name))
+// Surroundings are what a pool is compiled with.
+type Surroundings struct {
+	OnEmpty []Fallback           // of the spec, compiled; nil: the default
+	Maps    map[string]*geo.Map  // of which members serve tags; one that is missing matches nobody
+	Sites   map[string]geo.Point // of members; one that is missing is nowhere
+	Pools   []*Pool              // of members, by ID
+}
+
+// New compiles a pool. Members that no check watches are up, the others unknown. members are sorted
+// by name and at most MaxMembers, all addresses and pools of such or all names and pools of such.
+func New(name string, spec Spec, members []Member, in Surroundings) *Pool {
 	p := newPool(len(members))
 	p.Name, p.Members = name, members
-	p.OnEmpty, p.OwnEmpty = onEmpty, len(spec.OnEmpty) > 0
-	p.Checked = spec.Check != ""
-	p.reasons = make([]atomic.Pointer[reasons], len(members))
-	p.Steps, p.seed = spec.chain(), h.Sum64()
-	p.plain = slices.Equal(p.Steps, Policies[defaultPolicy])
-	p.place(members, !p.Checked)
-	if slices.ContainsFunc(p.Steps, func(s Step) bool { return s.Op == OpGeo }) {
-		p.geography = newGeography(members, maps)
+	p.OnEmpty, p.OwnEmpty = in.OnEmpty, len(spec.OnEmpty) > 0
+	if !p.OwnEmpty && p.OnEmpty == nil {
+		p.OnEmpty = defaultOnEmpty
+	}
+	notes := make([]note, len(members))
+	p.notes, p.Checked = &notes, spec.Check != ""
+	p.Steps, p.seed = spec.Chain(), hashOf(name)
+	isPool := func(m Member) bool { return m.Pool != "" }
+	if spec.MinUp != (MinUp{}) || slices.ContainsFunc(members, isPool) || slices.ContainsFunc(p.Steps, func(s Step) bool { return s.remembers() }) {
+		p.more = &more{minUp: spec.MinUp}
+	}
+	p.place(members, !p.Checked, in.Pools)
+	p.plain = slices.Equal(p.Steps, Policies[defaultPolicy]) && !p.nested
+	p.OfNames = len(members) > 0 && (members[0].CNAME != "" || members[0].Pool != "" && in.Pools[members[0].Child].OfNames)
+	asks := func(ask func(*Step) bool) bool {
+		return slices.ContainsFunc(p.Steps, func(s Step) bool { return ask(&s) })
+	}
+	p.sticky = asks((*Step).sticky)
+	if asks((*Step).asks) {
+		p.geography = newGeography(members, p.Steps, in.Maps)
+	}
+	if p.sticky || asks(func(s *Step) bool { return s.Op == OpShed }) {
+		p.more.hashes = make([]uint64, len(members))
+		for i := range members {
+			p.more.hashes[i] = hashOf(members[i].Name)
+		}
+	}
+	if asks(func(s *Step) bool { return s.Op == OpNearest }) {
+		p.more.stands = make([]stand, len(members))
+		for i := range members {
+			p.more.stands[i] = newStand(in.Sites[members[i].Site], members[i].Bias)
+		}
 	}
 	return p
+}
+
+var defaultOnEmpty = []Fallback{{Kind: FallbackAll}}
+
+func hashOf(name string) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	return h.Sum64()
 }
 
 // reasons are the words of the last check of each address of a member.
@@ -83,20 +127,106 @@ type reasons [health.MaxAddrs]string
 // one goroutine calls it; decisions meanwhile see the member before or after, never between.
 func (p *Pool) SetHealth(member, addr int, s health.State, reason string) {
 	why := new(reasons)
-	if old := p.reasons[member].Load(); old != nil {
+	note := &(*p.notes)[member]
+	if old := note.reasons.Load(); old != nil {
 		*why = *old
 	}
 	why[addr] = reason
-	p.reasons[member].Store(why)
-	seat := &p.seats[member]
-	seat.health.Store(seat.health.Load().With(addr, s))
+	note.reasons.Store(why)
+	p.SetWord(member, p.Health(member).With(addr, s))
 }
 
 // Health of a member.
 func (p *Pool) Health(member int) health.Word { return p.seats[member].health.Load() }
 
+// SetWord sets all of a member's health. The goroutine of SetHealth calls it.
+func (p *Pool) SetWord(member int, w health.Word) { p.seats[member].health.Store(w) }
+
+// SetWithdrawn sets why a member is withdrawn, in words.
+func (p *Pool) SetWithdrawn(member int, why string) { (*p.notes)[member].withdrawn.Store(&why) }
+
+func (p *Pool) withdrawn(member int) string {
+	if why := (*p.notes)[member].withdrawn.Load(); why != nil && *why != "" {
+		return *why
+	}
+	return "withdrawn"
+}
+
+// SetLatch has a tier step with manual failback keep to that tier and those above it; 0 lifts that.
+func (p *Pool) SetLatch(tier uint16) {
+	if p.more != nil {
+		p.more.latch.Store(uint32(tier))
+	}
+}
+
+// Latch is what SetLatch set.
+func (p *Pool) Latch() uint16 {
+	if p.more == nil {
+		return 0
+	}
+	return uint16(p.more.latch.Load())
+}
+
+// Latches says whether a step of the pool keeps to its latch.
+func (p *Pool) Latches() bool {
+	return slices.ContainsFunc(p.Steps, func(s Step) bool { return s.Op == OpTier && s.Tier.latches() })
+}
+
+// LowestUp is the lowest tier with a member that is up; ok is false where nobody is.
+func (p *Pool) LowestUp() (tier uint16, ok bool) {
+	for i := range p.seats {
+		s := &p.seats[i]
+		w := s.health.Load()
+		if s.of(Any)&w.Up() != 0 && !w.Withdrawn() && (!ok || s.tier < tier) {
+			tier, ok = s.tier, true
+		}
+	}
+	return tier, ok
+}
+
+// Derive gives a member that is a pool the state of that pool: up while MinUp of its members are.
+func (p *Pool) Derive(member int, child *Pool) (changed bool) {
+	before := p.Health(member)
+	w := before.With(int(IPv4), child.state(IPv4)).With(int(IPv6), child.state(IPv6))
+	p.SetWord(member, w)
+	return w != before
+}
+
+// MinUp is how many members have to be up for the pool, as a member of another, to be.
+func (p *Pool) MinUp() MinUp {
+	if p.more == nil {
+		return MinUp{}
+	}
+	return p.more.minUp
+}
+
+// state of the pool as a whole, in one family.
+func (p *Pool) state(f Family) health.State {
+	all, up, unknown := 0, 0, 0
+	for i := range p.seats {
+		addrs, w := p.seats[i].addrs[f], p.seats[i].health.Load()
+		if addrs == 0 {
+			continue
+		}
+		all++
+		switch {
+		case w.Drained() || !w.Withdrawn() && addrs&w.Up() != 0:
+			up++
+		case !w.Withdrawn() && addrs&w.Unknown() != 0:
+			unknown++
+		}
+	}
+	switch need := p.MinUp().of(all); {
+	case up >= need:
+		return health.Up
+	case up+unknown >= need:
+		return health.Unknown
+	}
+	return health.Down
+}
+
 func (p *Pool) reason(member, addr int) string {
-	if why := p.reasons[member].Load(); why != nil {
+	if why := (*p.notes)[member].reasons.Load(); why != nil {
 		return why[addr]
 	}
 	return ""
@@ -111,7 +241,9 @@ func FamilyOf(a netip.Addr) Family {
 }
 
 // CouldGive says whether any member has an address of the family, up or not.
-func (p *Pool) CouldGive(f Family) bool { return p.could[f] }
+func (p *Pool) CouldGive(f Family) bool {
+	return f == Any && (p.could[IPv4] || p.could[IPv6]) || f != Any && p.could[f]
+}
 
 // Member returns the index of the member of that name, -1 if there is none.
 func (p *Pool) Member(name string) int {
@@ -121,4 +253,12 @@ func (p *Pool) Member(name string) int {
 		}
 	}
 	return -1
+}
+
+// Children are the pools within the pool, by the members that they are.
+func (p *Pool) Children() []ID {
+	if p.more == nil {
+		return nil
+	}
+	return p.more.children
 }

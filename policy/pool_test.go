@@ -25,14 +25,14 @@ web weighted
 	if p.Member("a") != 0 || p.Member("b") != 1 || p.Member("c") != -1 || p.Member("") != -1 {
 		t.Error("Member is wrong")
 	}
-	if got, want := p.Health(0), health.Word(0).With(0, health.Up).With(1, health.Down); got != want {
+	if got, want := p.Health(0), health.Word(0).WithWeight(1).With(0, health.Up).With(1, health.Down); got != want {
 		t.Errorf("health of a is %x, want %x", got, want)
 	}
-	if got := p.Health(1); got != 0 {
-		t.Errorf("health of b is %x, want nothing known", got)
+	if got, want := p.Health(1), health.Word(0).WithWeight(1); got != want {
+		t.Errorf("health of b is %x, want %x: nothing known but the weight", got, want)
 	}
 	p.SetHealth(0, 0, health.Unknown, "")
-	if got, want := p.Health(0), health.Word(0).With(1, health.Down); got != want {
+	if got, want := p.Health(0), health.Word(0).WithWeight(1).With(1, health.Down); got != want {
 		t.Errorf("health of a is %x, want %x", got, want)
 	}
 }
@@ -43,7 +43,7 @@ func TestPoolOwnEmpty(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p := New("web", s, onEmpty(t, s, nil), nil, nil); p.OwnEmpty != want || p.Checked {
+		if p := New("web", s, nil, Surroundings{OnEmpty: onEmpty(t, s, nil)}); p.OwnEmpty != want || p.Checked {
 			t.Errorf("%s: OwnEmpty %t, Checked %t", value, p.OwnEmpty, p.Checked)
 		}
 	}
@@ -83,6 +83,38 @@ web ["up"] on_empty nodata
 		case <-done:
 			return
 		default:
+		}
+	}
+}
+
+// Derive tells of a change, and only then.
+func TestDerive(t *testing.T) {
+	pools := scene(t, `
+web weighted
+  a pool=eu w7
+eu weighted min_up 2
+  x 4+ 6+
+  y 4+`)
+	web, eu := pools[0], pools[1]
+	for _, test := range []struct {
+		what    string
+		change  func()
+		changed bool
+		want    string // states of IPv4 and IPv6
+	}{
+		{"nothing", func() {}, false, "up down"},
+		{"one goes down", func() { eu.SetHealth(1, 0, 2, "") }, true, "down down"},
+		{"another goes down", func() { eu.SetHealth(0, 0, 2, "") }, false, "down down"},
+		{"both are back", func() { eu.SetHealth(0, 0, 1, ""); eu.SetHealth(1, 0, 1, "") }, true, "up down"},
+		{"one is drained", func() { eu.SetWord(1, eu.Health(1).WithDrain(true, true)) }, false, "up down"},
+		{"it is withdrawn", func() { eu.SetWord(1, eu.Health(1).WithDrain(true, false)) }, true, "down down"},
+		{"it is unknown", func() { eu.SetWord(1, eu.Health(1).WithDrain(false, false).With(0, 0)) }, true, "unknown down"},
+	} {
+		test.change()
+		changed := web.Derive(0, eu)
+		w := web.Health(0)
+		if got := fmt.Sprint(w.State(0), " ", w.State(1)); got != test.want || changed != test.changed || w.Weight() != 7 {
+			t.Errorf("%s: %s, changed %t, weight %d, want %s, %t, 7", test.what, got, changed, w.Weight(), test.want, test.changed)
 		}
 	}
 }

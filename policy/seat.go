@@ -16,17 +16,33 @@ type seating struct {
 	six    uint32  // where those of IPv6 begin in rdata
 	could  [2]bool // by Family: some member has such an address
 	shared bool    // two members have an address in common
-	plain  bool    // the steps are up, weighted, take 1
+	plain  bool    // the steps are up, weighted, take 1, and no member is a pool
+	nested bool    // some member is a pool
+	sticky bool    // draws of some query at least follow from the client
+
+	OwnEmpty bool // OnEmpty was written, not the default
+	Checked  bool // a check watches the members
+	OfNames  bool // its members, and those of pools within, are names (CNAME), not addresses
 }
 
-// seat is one member: 24 bytes.
+// seat is one member: 24 bytes. A member that is a pool has address 0 for IPv4 and address 1 for IPv6, if
+// that pool could ever give one; a member that is a name has address 0 for both.
 type seat struct {
-	health health.Cell // one goroutine stores, every worker loads
+	health health.Cell // one goroutine stores, every worker loads; the weight is in it
 	addrs  [2]uint16   // by Family: the set of addresses, bit i for Addrs[i]
 	first  [2]uint16   // by Family: how many addresses the members before it have
-	weight uint16
 	tier   uint16
 	site   uint16 // equal for members of one site; 0 for none
+	child  uint16 // 1 and the place of the pool in more.children; 0: it is none
+}
+
+// of is the set of addresses of a family, or of both.
+func (s *seat) of(f Family) uint16 {
+	addrs := s.addrs[f&1] // which needs no check of bounds
+	if f == Any {
+		addrs |= s.addrs[IPv6]
+	}
+	return addrs
 }
 
 // smallPool is a pool and its seating in one piece. Where many pools are asked in turn, a decision
@@ -55,8 +71,8 @@ func newPool(n int) *Pool {
 	return &small.Pool
 }
 
-// place gives every member its seat. up says that their addresses are up.
-func (p *seating) place(members []Member, up bool) {
+// place gives every member its seat. up says that those to be checked are up.
+func (p *Pool) place(members []Member, up bool, pools []*Pool) {
 	p.shared = shareAddress(members)
 	p.seats = p.seats[:len(members)]
 	sites := map[string]uint16{"": 0}
@@ -67,20 +83,43 @@ func (p *seating) place(members []Member, up bool) {
 		if _, ok := sites[m.Site]; !ok {
 			sites[m.Site] = uint16(len(sites))
 		}
-		s.first, s.weight, s.tier, s.site = count, m.Weight, m.Tier, sites[m.Site]
+		s.first, s.tier, s.site = count, m.Tier, sites[m.Site]
+		word := health.Word(0).WithWeight(m.Weight)
 		for j, a := range m.Addrs {
 			f := FamilyOf(a)
 			s.addrs[f] |= 1 << j
 			count[f]++
-			p.could[f] = true
 			if f == IPv4 {
 				p.rdata = append(append(p.rdata, 0, 4), a.AsSlice()...)
 			} else {
 				six = append(append(six, 0, 16), a.AsSlice()...)
 			}
 			if up {
-				s.health.Store(s.health.Load().With(j, health.Up))
+				word = word.With(j, health.Up)
 			}
+		}
+		switch {
+		case m.Pool != "":
+			child := pools[m.Child]
+			p.nested, p.more.children = true, append(p.more.children, m.Child)
+			s.child = uint16(len(p.more.children))
+			for f, could := range child.could {
+				if could {
+					s.addrs[f] = 1 << f
+				}
+			}
+		case m.CNAME != "":
+			s.addrs = [2]uint16{1, 1}
+			if up || m.Checks == 0 {
+				word = word.With(0, health.Up)
+			}
+		}
+		s.health.Store(word)
+		if m.Pool != "" {
+			p.Derive(i, pools[m.Child])
+		}
+		for f, addrs := range s.addrs {
+			p.could[f] = p.could[f] || addrs != 0
 		}
 	}
 	p.six = uint32(len(p.rdata))
@@ -104,12 +143,15 @@ func shareAddress(members []Member) bool {
 // AppendRData appends the addresses that were chosen, all of family f, in order: for each uint16
 // length (network order) and RDATA. One that two members share is given once (RFC 2181 §5).
 func (d *Decision) AppendRData(b []byte, f Family) (out []byte, count int) {
-	p := d.Pool
+	p, shared := d.Pool, d.Pool.shared
 	start := len(b)
-	for i := range d.Picks {
-		set := d.Picks[i].Addrs()
-		seat := &p.seats[d.Picks[i].Member()]
-		if set == seat.addrs[f] && !p.shared {
+	for _, k := range d.Picks {
+		if d.Pools != nil {
+			p, shared = d.Of(k), true
+		}
+		set := k.Addrs()
+		seat := &p.seats[k.Member()]
+		if set == seat.addrs[f] && !shared {
 			n := bits.OnesCount16(set)
 			b, count = append(b, p.span(f, int(seat.first[f]), n)...), count+n
 			continue
@@ -117,7 +159,7 @@ func (d *Decision) AppendRData(b []byte, f Family) (out []byte, count int) {
 		for ; set != 0; set &= set - 1 {
 			before := bits.OnesCount16(seat.addrs[f] & (set&-set - 1))
 			one := p.span(f, int(seat.first[f])+before, 1)
-			if p.shared && holds(b[start:], one) {
+			if shared && holds(b[start:], one) {
 				continue
 			}
 			b, count = append(b, one...), count+1
@@ -147,7 +189,7 @@ func holds(set, one []byte) bool {
 // Warm reads what a decision will need first: see zones.Warm.
 func (p *Pool) Warm() (sum uint64) {
 	if n := len(p.seats); n > 0 && len(p.rdata) > 0 {
-		sum = p.seed + uint64(p.seats[0].weight) + uint64(p.seats[n-1].weight) + uint64(p.rdata[0])
+		sum = p.seed + uint64(p.seats[0].tier) + uint64(p.seats[n-1].tier) + uint64(p.rdata[0])
 	}
 	if p.geography != nil {
 		sum += uint64(p.geography.size)

@@ -1,18 +1,25 @@
 package policy
 
 import (
-	"math/bits"
 	"net/netip"
 	"slices"
 
 	"meridian/health"
+	"meridian/policy/geo"
 )
 
 // Client is who asks, and for what.
 type Client struct {
 	Addr   netip.Addr   // of who asks: most often a resolver
 	Subnet netip.Prefix // for whom, if that is said, masked: the source prefix (RFC 7871 §6); /0 says nothing, as the zero value
-	Family Family       // of the addresses asked for
+	Type   uint16       // asked for (RFC 1035 §3.2.3)
+	Family Family       // of the addresses that answer it
+}
+
+// World is what decisions read beside the pool that is asked.
+type World struct {
+	Pools []*Pool       // by ID; nil where no pool has that ID
+	Geo   *geo.Database // nil: nobody knows where clients are
 }
 
 // Outcome of a decision.
@@ -31,6 +38,7 @@ func (o Outcome) String() string { return [...]string{"chosen", "nodata", "servf
 //	bits  0–15  the member: its index in Pool.Members
 //	bits 16–31  the set of its addresses that are given (bit 16+i for Addrs[i])
 //	bits 32–47  its weight
+//	bits 48–63  of which pool it is: its place in Decision.Pools
 type Pick uint64
 
 func newPick(member int, addrs, weight uint16) Pick {
@@ -46,20 +54,35 @@ func (k Pick) Addrs() uint16 { return uint16(k >> 16) }
 // only is k with the addresses that are in set as well.
 func (k Pick) only(set uint16) Pick { return k &^ (Pick(^set) << 16) }
 
-func (k Pick) weight() uint64 { return uint64(k >> 32) }
+func (k Pick) weight() uint64 { return uint64(k >> 32 & 0xffff) }
+
+// of is k as one of the pool visited in that place.
+func (k Pick) of(visit int) Pick { return k&^(0xffff<<48) | Pick(visit)<<48 }
 
 // Decision is what a policy chose.
 type Decision struct {
 	Outcome  Outcome
-	FailOpen bool   // nothing was up: given all the same
-	Pool     *Pool  // whose members Picks are: the pool asked, or one of its on_empty
-	Picks    []Pick // in the order to be given; belongs to the Scratch until its next use
+	FailOpen bool    // nobody was up, of the pool or of one within it: given all the same
+	Pool     *Pool   // that decided: the pool asked, or one of its on_empty
+	Picks    []Pick  // in the order to be given; belongs to the Scratch until its next use
+	Pools    []*Pool // whose members Picks are; nil: all are Pool's own
 
 	// Scope is the length of a prefix around Client.Subnet (without one, around Client.Addr) all of
 	// whose clients, asking from the same Addr, have the same candidates at every step
 	// (RFC 7871 §7.2.1): 0 where no step asked who the client is.
 	Scope uint8
 }
+
+// Of is the pool whose member k is.
+func (d *Decision) Of(k Pick) *Pool {
+	if d.Pools == nil {
+		return d.Pool
+	}
+	return d.Pools[k>>48]
+}
+
+// Member is who is picked.
+func (d *Decision) Member(k Pick) *Member { return &d.Of(k).Members[k.Member()] }
 
 const (
 	maxVisits = 64   // pools that one decision looks at
@@ -69,123 +92,217 @@ const (
 // Scratch is the memory one worker reuses from decision to decision. It is of no use to two
 // goroutines at once.
 type Scratch struct {
-	picks  []Pick        // who is still in, in order; beyond a pending draw the order is not settled
-	words  []health.Word // by member, as they were when the run began
-	sites  []uint16      // that take has given
-	tags   []uint64      // set of members that serve a tag of the client
-	draw   uint64        // of a weighted step: seed of the draws that settle the order; 0 when it is settled
-	scope  uint8         // see Decision.Scope
-	visits int
+	world  *World
+	client *Client
+	random uint64
+	trace  *Trace
+
+	visited []*Pool // in order
+	scope   uint8   // see Decision.Scope
+	first   run     // of the pool asked, or of one of its on_empty
+	within  []*run  // of pools within, by depth
 }
 
-// Select chooses among the members of p for one client, and fills in d. pools are all of the
-// snapshot's, by ID. random is a fresh random number: the same number chooses the same. t may be
-// nil; if not, each step is recorded in it.
-func Select(d *Decision, p *Pool, pools []*Pool, c *Client, random uint64, s *Scratch, t *Trace) {
-	d.Outcome, d.FailOpen, d.Pool, d.Picks = NoData, false, p, nil
-	s.visits, s.scope = 0, 0
-	s.decide(d, p, pools, c, random, t)
-	if d.Outcome == Chosen {
-		d.Picks = s.picks
+// Select chooses among the members of p for one client, and fills in d. random is a fresh random
+// number: the same number chooses the same. t may be nil; if not, each step is recorded in it.
+func Select(d *Decision, p *Pool, w *World, c *Client, random uint64, s *Scratch, t *Trace) {
+	d.Outcome, d.FailOpen, d.Pool, d.Picks, d.Pools, d.Scope = Chosen, false, p, nil, nil, 0
+	if p.plain && t == nil && s.first.plain(p, c.Family, random) {
+		d.Picks = s.first.picks
+		return
 	}
-	d.Scope = s.scope
+	s.world, s.client, s.random, s.trace = w, c, random, t
+	s.visited, s.scope = s.visited[:0], 0
+	var v verdict
+	s.decide(&v, p, 0, false, asked)
+	if d.Outcome, d.Scope = v.outcome, s.scope; v.outcome == Chosen {
+		d.FailOpen, d.Pool, d.Picks = v.failOpen, v.pool, v.picks
+		if v.pool.nested {
+			d.Pools = s.visited
+		}
+	}
 	if t != nil {
 		t.decided(d)
 	}
 }
 
-// decide runs p's chain and, where it leaves nobody, what p says of that. It reports whether the
-// decision is made; a pool that is not the root and says nothing of its own leaves it open.
-func (s *Scratch) decide(d *Decision, p *Pool, pools []*Pool, c *Client, random uint64, t *Trace) bool {
-	if s.visits++; s.visits > maxVisits {
-		t.note(p, "not looked at: this decision has visited %d pools", maxVisits)
-		return false
-	}
-	if p.plain && t == nil && s.runPlain(p, c.Family, random) || s.run(p, c, random, false, t) {
-		d.Outcome, d.Pool = Chosen, p
-		return true
-	}
-	root := s.visits == 1
-	return (root || p.OwnEmpty) && s.empty(d, p, pools, c, random, t)
+// verdict is what a pool says that was asked. Where it says nothing, who asked goes on as if it were not
+// there, and outcome is NoData.
+type verdict struct {
+	outcome  Outcome
+	failOpen bool
+	pool     *Pool  // that gave picks
+	picks    []Pick // in the order to be given
 }
 
-// empty goes through what p says of leaving nobody, and reports whether that makes the decision.
-func (s *Scratch) empty(d *Decision, p *Pool, pools []*Pool, c *Client, random uint64, t *Trace) bool {
+// decide runs p's chain and, where it leaves nobody, does what p says of that: a pool that another
+// asked has to say it itself. With failOpen, who asks has found nobody already. It reports whether p says
+// anything.
+func (s *Scratch) decide(v *verdict, p *Pool, depth int, failOpen bool, why why) bool {
+	v.outcome = NoData
+	if len(s.visited) == maxVisits {
+		s.trace.note(p, "not looked at: this decision has visited %d pools", maxVisits)
+		return false
+	}
+	visit := len(s.visited)
+	s.visited = append(s.visited, p)
+	return s.run(v, p, depth, visit, failOpen && !p.OwnEmpty, why) ||
+		(why == asked || p.OwnEmpty) && s.empty(v, p, depth, visit)
+}
+
+// empty goes through what p says of leaving nobody, and reports whether that makes a verdict.
+func (s *Scratch) empty(v *verdict, p *Pool, depth, visit int) bool {
 	for i := range p.OnEmpty {
 		f := &p.OnEmpty[i]
-		t.fallback(p, f)
+		s.trace.fallback(p, f)
 		switch f.Kind {
 		case FallbackAll:
-			if s.run(p, c, random, true, t) {
-				d.Outcome, d.Pool, d.FailOpen = Chosen, p, true
+			if s.run(v, p, depth, visit, true, failedOpen) {
 				return true
 			}
 		case FallbackPool:
-			if s.decide(d, pools[f.Pool], pools, c, random, t) {
+			if s.decide(v, s.world.Pools[f.Pool], depth, false, fallenBackTo) {
 				return true
 			}
 		case FallbackNoData:
-			d.Outcome = NoData
+			v.outcome = NoData
 			return true
 		case FallbackServFail:
-			d.Outcome = ServFail
+			v.outcome = ServFail
 			return true
 		}
 	}
+	v.outcome = NoData
 	return false
 }
 
-// run takes the members of the family through the steps and reports whether anybody is left in
-// s.picks. A step that would leave nobody ends the run; with failOpen it is passed over instead,
-// unless it is strict.
-func (s *Scratch) run(p *Pool, c *Client, random uint64, failOpen bool, t *Trace) bool {
-	s.start(p, c.Family)
-	if t != nil {
-		t.start(p, c, s, failOpen)
+// at is the run of pools at that depth, whose memory is used again.
+func (s *Scratch) at(depth int) *run {
+	if depth == 0 {
+		return &s.first
 	}
-	if len(s.picks) == 0 {
-		return false
+	for len(s.within) < depth {
+		s.within = append(s.within, new(run))
 	}
-	for i := range p.Steps {
-		st := &p.Steps[i]
-		if t != nil {
-			t.before(s)
+	return s.within[depth-1]
+}
+
+// run takes p's members through its chain, and reports whether that makes a verdict.
+func (s *Scratch) run(v *verdict, p *Pool, depth, visit int, failOpen bool, why why) bool {
+	r := s.at(depth)
+	r.Scratch, r.pool, r.depth, r.visit, r.failOpen = s, p, depth, visit, failOpen
+	r.start(why)
+	if !r.chain() {
+		v.outcome = NoData
+		if r.said != Chosen { // by a pool within
+			v.outcome = r.said
 		}
-		left := true
-		switch st.Op {
-		case OpUp:
-			left = s.up()
-		case OpGeo:
-			left = s.geo(p.geography, c) || !st.Strict
-		case OpTier:
-			s.tier(p, st, mix(random, p.seed, i))
-		case OpWeighted:
-			s.draw = drawOf(mix(random, p.seed, i))
-		case OpTake:
-			s.take(p, st)
-		}
-		if t != nil {
-			t.after(p, st, s, left, failOpen)
-		}
-		if !left && (!failOpen || st.Strict) {
-			return false
+		return r.said != Chosen
+	}
+	v.outcome, v.failOpen, v.pool, v.picks = Chosen, failOpen, p, r.picks
+	switch {
+	case p.nested:
+		v.picks, v.failOpen = r.leaves, failOpen || r.opened
+	case depth > 0:
+		for i := range r.picks {
+			r.picks[i] = r.picks[i].of(visit)
 		}
 	}
-	s.settle()
 	return true
 }
 
-// runPlain is run for the chain that most pools have, up, weighted, take 1, in one go: 22 ns where the
-// steps take 40, of three members. Where nobody is up, or nobody of any weight, it leaves all to the
-// steps and says so.
-func (s *Scratch) runPlain(p *Pool, f Family, random uint64) bool {
-	s.grow(len(p.seats))
-	n, picks, weight := 0, s.picks[:len(p.seats)], uint64(0)
+// why is why a pool is run.
+type why uint8
+
+const (
+	asked why = iota
+	asMember
+	fallenBackTo
+	failedOpen
+)
+
+// run is one pass of a pool's members through its chain.
+type run struct {
+	*Scratch
+	pool     *Pool
+	depth    int
+	visit    int // place of pool in visited
+	failOpen bool
+
+	picks []Pick        // who is still in, in order; beyond a pending draw the order is not settled
+	words []health.Word // by member, as they were when the run began
+	at    place         // where the client is, once a step has asked
+	draw  uint64        // of a weighted step: seed of the draws that settle the order; 0 when it is settled
+	seed  uint64        // of all draws of the chain: the random number, or what follows from the client
+
+	ranked bool      // the draw follows from the client
+	scores []float64 // by member, of such a draw: the lowest goes first
+	sites  []uint16  // that take has given
+	tags   []uint64  // set of members that serve a tag of the client
+	far    []float64 // of nearest, by place in picks
+
+	// Of one that is traced.
+	line  int    // its place in the trace
+	stage []Pick // who was in before the step
+	drawn bool   // their order was left open
+	cut   int    // how many the answer had no room for
+
+	// Of a pool with pools within.
+	yields []yield // by member
+	given  []Pick  // what they give
+	leaves []Pick  // what is given of them, in the end
+	said   Outcome // by one that gives nobody and says so itself; else Chosen
+	opened bool    // something is given although nobody was up
+}
+
+// start puts in everybody who has an address of the family and is not withdrawn, and reads each
+// member's word: once.
+func (r *run) start(why why) {
+	p := r.pool
+	r.grow(len(p.seats))
+	n, picks, words, f := 0, r.picks[:len(p.seats)], r.words[:len(p.seats)], r.client.Family
 	for i := range p.seats {
 		seat := &p.seats[i]
-		if addrs := seat.addrs[f] & seat.health.Load().Up(); addrs != 0 {
-			picks[n] = newPick(i, addrs, seat.weight)
-			weight += uint64(seat.weight)
+		w := seat.health.Load()
+		words[i] = w
+		if addrs := seat.of(f); addrs != 0 && !w.Withdrawn() {
+			picks[n] = newPick(i, addrs, w.Weight())
+			n++
+		}
+	}
+	r.picks, r.words, r.draw, r.seed, r.at.known = picks[:n], words, 0, r.random, false
+	r.said, r.opened, r.cut = Chosen, false, 0
+	if p.nested {
+		r.given, r.leaves, r.yields = r.given[:0], r.leaves[:0], slices.Grow(r.yields[:0], len(p.seats))[:len(p.seats)]
+		clear(r.yields)
+	}
+	if r.trace != nil {
+		r.trace.start(r, why)
+	}
+}
+
+// grow makes room for n members.
+func (r *run) grow(n int) {
+	if cap(r.picks) < n {
+		r.picks, r.words = make([]Pick, n), make([]health.Word, n)
+	}
+}
+
+// plain is a run of the chain that most pools have, up, weighted, take 1, in one go: 22 ns where the
+// steps take 40, of three members. Where nobody is up, or nobody of any weight, it leaves all to the
+// steps and says so.
+func (r *run) plain(p *Pool, f Family, random uint64) bool {
+	if f == Any {
+		return false
+	}
+	r.grow(len(p.seats))
+	n, picks, weight := 0, r.picks[:len(p.seats)], uint64(0)
+	for i := range p.seats {
+		seat := &p.seats[i]
+		w := seat.health.Load()
+		if addrs := seat.addrs[f&1] & w.Up(); addrs != 0 && !w.Withdrawn() {
+			picks[n] = newPick(i, addrs, w.Weight())
+			weight += uint64(w.Weight())
 			n++
 		}
 	}
@@ -194,190 +311,192 @@ func (s *Scratch) runPlain(p *Pool, f Family, random uint64) bool {
 	}
 	o := order{draw: drawOf(mix(random, p.seed, 1)), undrawn: weight}
 	o.next(picks[:n], 0)
-	s.picks = picks[:1]
+	r.picks = picks[:1]
 	return true
 }
 
-// grow makes room for n members.
-func (s *Scratch) grow(n int) {
-	if cap(s.picks) < n {
-		s.picks, s.words = make([]Pick, n), make([]health.Word, n)
-	}
-}
+// effect is what a step did.
+type effect uint8
 
-// start puts in everybody who has an address of the family, and reads each member's word: once.
-func (s *Scratch) start(p *Pool, f Family) {
-	s.grow(len(p.seats))
-	n, picks, words := 0, s.picks[:len(p.seats)], s.words[:len(p.seats)]
-	for i := range p.seats {
-		seat := &p.seats[i]
-		words[i] = seat.health.Load()
-		if addrs := seat.addrs[f]; addrs != 0 {
-			picks[n] = newPick(i, addrs, seat.weight)
-			n++
+const (
+	done     effect = iota
+	idle            // it had nothing to go by
+	undone          // it would leave nobody, which it may not
+	emptied         // it leaves nobody: picks are as they were
+	strictly        // likewise, and not to be passed over where the pool fails open
+	notNow          // the query is none of those that it is for
+)
+
+// chain takes the members through the steps, and puts who is left in order. It says whether anybody is.
+func (r *run) chain() bool {
+	if len(r.picks) == 0 {
+		return false
+	}
+	if r.pool.sticky {
+		r.stick()
+	}
+	for i := range r.pool.Steps {
+		st := &r.pool.Steps[i]
+		if r.trace != nil {
+			r.trace.before(r)
+		}
+		did := notNow
+		if st.When == nil || r.fits(st.When.condition) {
+			did = r.step(st, i)
+		}
+		if r.trace != nil {
+			r.trace.after(r, st, did)
+		}
+		if did == strictly || did == emptied && !r.failOpen {
+			return false
 		}
 	}
-	s.picks, s.words, s.draw = picks[:n], words, 0
+	left := r.settle()
+	if r.trace != nil {
+		r.trace.ended(r)
+	}
+	return left
+}
+
+// step does step i. One that leaves nobody changes nothing.
+func (r *run) step(st *Step, i int) effect {
+	switch st.Op {
+	case OpUp:
+		return r.up()
+	case OpGeo:
+		return r.geo(st)
+	case OpNearest:
+		return r.nearest(&st.Nearest)
+	case OpTier:
+		return r.tier(&st.Tier, mix(r.seed, r.pool.seed, i))
+	case OpShed:
+		return r.shed(&st.Shed, mix(r.seed, r.pool.seed, i))
+	case OpWeighted:
+		r.weighted(st, mix(r.seed, r.pool.seed, i))
+	case OpTake:
+		return r.take(&st.Take)
+	}
+	return done
 }
 
 // up keeps the addresses that are up; while none is known to be, those of which nothing is known
-// yet stand in. If all are down it changes nothing and says so.
-func (s *Scratch) up() bool {
+// yet stand in.
+func (r *run) up() effect {
 	n := 0
-	for _, pick := range s.picks {
-		if pick = pick.only(s.words[pick.Member()].Up()); pick.Addrs() != 0 {
-			s.picks[n] = pick
+	for _, pick := range r.picks {
+		if pick = pick.only(r.words[pick.Member()].Up()); pick.Addrs() != 0 {
+			r.picks[n] = pick
 			n++
 		}
 	}
 	if n == 0 {
-		return s.unknown()
+		return r.unknown()
 	}
-	s.picks = s.picks[:n]
-	return true
+	r.picks = r.picks[:n]
+	return done
 }
 
-// unknown keeps the addresses of which nothing is known. If there are none it changes nothing and
-// says so.
-func (s *Scratch) unknown() bool {
+// unknown keeps the addresses of which nothing is known.
+func (r *run) unknown() effect {
 	n := 0
-	for _, pick := range s.picks {
-		if pick = pick.only(s.words[pick.Member()].Unknown()); pick.Addrs() != 0 {
-			s.picks[n] = pick
+	for _, pick := range r.picks {
+		if pick = pick.only(r.words[pick.Member()].Unknown()); pick.Addrs() != 0 {
+			r.picks[n] = pick
 			n++
 		}
 	}
-	return s.kept(n)
+	if !r.kept(n) {
+		return emptied
+	}
+	return done
 }
 
 // kept leaves the first n. If there are none it changes nothing and says so.
-func (s *Scratch) kept(n int) bool {
+func (r *run) kept(n int) bool {
 	if n == 0 {
 		return false
 	}
-	s.picks = s.picks[:n]
+	r.picks = r.picks[:n]
 	return true
 }
 
-// tier keeps the lowest tier present, or, by the chance of trickle, the next one.
-func (s *Scratch) tier(p *Pool, st *Step, random uint64) {
+// tier keeps the lowest tier present, or, by the chance of trickle, the next one. Tiers below the
+// latch do not count while others are there.
+func (r *run) tier(t *Tier, random uint64) effect {
 	const none = 1 << 16
-	lowest, next := none, none
-	for i := range s.picks {
-		switch t := int(p.seats[s.picks[i].Member()].tier); {
+	latch := 0
+	if t.latches() {
+		latch = int(r.pool.more.latch.Load())
+	}
+	lowest, next, below := none, none, none
+	for i := range r.picks {
+		switch t := int(r.pool.seats[r.picks[i].Member()].tier); {
+		case t < latch:
+			below = min(below, t)
 		case t < lowest:
 			lowest, next = t, lowest
 		case t > lowest && t < next:
 			next = t
 		}
 	}
-	if next != none && random < st.trickle {
+	if lowest == none {
+		lowest = below
+	}
+	if next != none && random < t.trickle {
 		lowest = next
 	}
 	n := 0
-	for _, pick := range s.picks {
-		if int(p.seats[pick.Member()].tier) == lowest {
-			s.picks[n] = pick
+	for _, pick := range r.picks {
+		if int(r.pool.seats[pick.Member()].tier) == lowest {
+			r.picks[n] = pick
 			n++
 		}
 	}
-	s.picks = s.picks[:n]
+	r.picks = r.picks[:n]
+	return done
 }
 
-// take keeps the first N in order, at most one a site if Distinct. A member without a site is
-// like no other.
-func (s *Scratch) take(p *Pool, st *Step) {
-	o := s.order()
-	s.sites = s.sites[:0]
-	kept := 0
-	for i := 0; i < len(s.picks) && kept < st.N; i++ {
-		o.next(s.picks, i)
-		if st.Distinct {
-			site := p.seats[s.picks[i].Member()].site
-			if site != 0 && slices.Contains(s.sites, site) {
-				continue
-			}
-			s.sites = append(s.sites, site)
+// shed takes members off, each by a chance of its own.
+func (r *run) shed(shed *Shed, random uint64) effect {
+	n := 0
+	for _, pick := range r.picks {
+		m := pick.Member()
+		if mix(random, r.pool.more.hashes[m], 0) >= shed.chance(r.words[m]) {
+			r.picks[n] = pick
+			n++
 		}
+	}
+	if !r.kept(n) {
+		return emptied
+	}
+	return done
+}
+
+// take keeps the first N in order that yield, at most one a site if they are to be distinct. A member
+// without a site is like no other.
+func (r *run) take(take *Take) effect {
+	o := r.order()
+	r.sites = r.sites[:0]
+	kept := 0
+	for i := 0; i < len(r.picks) && kept < take.N; i++ {
+		o.next(r.picks, i)
+		site := r.pool.seats[r.picks[i].Member()].site
+		if take.Distinct != "" && site != 0 && slices.Contains(r.sites, site) || r.pool.nested && !r.gives(r.picks[i], kept == 0) {
+			if r.said != Chosen {
+				return strictly
+			}
+			continue
+		}
+		r.sites = append(r.sites, site)
 		if kept != i {
-			s.picks[kept], s.picks[i] = s.picks[i], s.picks[kept]
+			r.picks[kept], r.picks[i] = r.picks[i], r.picks[kept]
 		}
 		kept++
 	}
-	s.picks, s.draw = s.picks[:kept], 0
-}
-
-// settle puts everybody in order and cuts the list where the answer would hold too much.
-func (s *Scratch) settle() {
-	if s.draw == 0 && len(s.picks) <= maxGiven/health.MaxAddrs {
-		return
+	r.draw = 0
+	if kept == 0 {
+		return strictly
 	}
-	o := s.order()
-	given := 0
-	for i := range s.picks {
-		o.next(s.picks, i)
-		if given += bits.OnesCount16(s.picks[i].Addrs()); given > maxGiven {
-			s.picks = s.picks[:i]
-			break
-		}
-	}
-	s.draw = 0
-}
-
-// order is what a weighted step leaves to chance.
-type order struct {
-	draw    uint64 // Scratch.draw
-	undrawn uint64 // weight of those not drawn yet
-}
-
-// drawOf makes a random number the seed of draws, which is not 0.
-func drawOf(random uint64) uint64 { return random | 1 }
-
-func (s *Scratch) order() order {
-	o := order{draw: s.draw}
-	if o.draw != 0 {
-		for i := range s.picks {
-			o.undrawn += s.picks[i].weight()
-		}
-	}
-	return o
-}
-
-// next brings the pick that comes i-th into place i, where a weighted step left that to chance:
-// drawn by weight among those not drawn yet; weight 0 only when nothing else is left.
-func (o *order) next(picks []Pick, i int) {
-	if o.draw == 0 {
-		return
-	}
-	rest, random := picks[i:], mix(o.draw, 0, i)
-	if o.undrawn == 0 {
-		j := below(random, uint64(len(rest)))
-		rest[0], rest[j] = rest[j], rest[0]
-		return
-	}
-	at := below(random, o.undrawn)
-	for j := range rest {
-		w := rest[j].weight()
-		if at < w {
-			rest[0], rest[j] = rest[j], rest[0]
-			o.undrawn -= w
-			return
-		}
-		at -= w
-	}
-}
-
-// mix makes of one random number another one for each pool and step, or draw (the finalizer of
-// splitmix64), so that one step's draw moves no other's.
-func mix(random, seed uint64, i int) uint64 {
-	x := random ^ seed + uint64(i+1)*0x9e3779b97f4a7c15
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
-}
-
-// below maps a random number to 0…n−1 evenly.
-func below(random, n uint64) uint64 {
-	hi, _ := bits.Mul64(random, n)
-	return hi
+	r.picks = r.picks[:kept]
+	return done
 }

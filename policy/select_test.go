@@ -200,6 +200,90 @@ web [{"take":{"n":2}},"tier"]
   b 4+ t2
   c 4+ t1`, IPv4, "b"},
 
+		// Withdrawn: never given, whatever its state.
+		{"withdrawn, by the chain of most pools", `
+web weighted
+  a 4+ withdrawn
+  b 4+
+  c 4+ drained`, IPv4, "b"},
+		{"withdrawn, without a step that looks at health", `
+web [{"take":{"n":3}}]
+  a 4+ drained
+  b 4+
+  c 4+ withdrawn`, IPv4, "b"},
+		{"withdrawn: not by fail open either", `
+web weighted
+  a 4+ drained
+  b 4-
+  c 4+ withdrawn`, IPv4, "fail open: b"},
+		{"withdrawn: an unknown one stands in", `
+web weighted
+  a 4+ drained
+  b 4?`, IPv4, "b"},
+		{"withdrawn: the next tier", `
+web failover
+  a 4+ t1 drained
+  b 4+ t2`, IPv4, "b"},
+		{"withdrawn: weight 0 is what is left", `
+web weighted
+  a 4+ drained
+  b 4+ w0`, IPv4, "b"},
+		{"all withdrawn: nodata, not all", `
+web weighted
+  a 4+ drained
+  b 4+ withdrawn`, IPv4, "nodata"},
+		{"all withdrawn: on_empty goes on", `
+web weighted on_empty all pool:backup
+  a 4+ drained
+backup weighted
+  x 4+ drained
+  y 4+`, IPv4, "backup: y"},
+		{"all withdrawn: servfail", `
+web sticky on_empty all servfail
+  a 4+ withdrawn`, IPv4, "servfail"},
+
+		// shed
+		{"shed by percent: each by a chance of its own", `
+web [{"shed":{"percent":"50%"}}]
+  a 4+
+  b 4+`, IPv4, "a | a b | b | fail open: a b"},
+		{"shed nobody", `
+web [{"shed":{"percent":"0%"}}]
+  a 4+ load400
+  b 4+`, IPv4, "a b"},
+		{"shed all: passed over where the pool fails open", `
+web [{"shed":{"percent":"100%"}},{"take":{"n":1}}]
+  a 4+
+  b 4+`, IPv4, "fail open: a"},
+		{"shed all: on_empty", `
+web [{"shed":{"percent":"100%"}}] on_empty pool:backup
+  a 4+
+backup weighted
+  x 4+`, IPv4, "backup: x"},
+		{"shed by load: below low and of no known load stay, at high and above go", `
+web [{"shed":{"low":"50%","high":"90%"}}]
+  a 4+
+  b 4+ load0
+  c 4+ load50
+  d 4+ load90
+  e 4+ load300`, IPv4, "a b c"},
+		{"shed by load: perhaps", `
+web [{"shed":{"low":"50%","high":"90%"}}]
+  a 4+
+  b 4+ load70`, IPv4, "a | a b"},
+		{"shed by load, of a pool within", `
+web [{"shed":{"low":"50%","high":"90%"}}]
+  a pool=eu load95
+  b 4+
+eu weighted
+  x 4+`, IPv4, "b"},
+
+		// Names
+		{"a name is up where no check watches it", `
+web weighted
+  a cname=x.example.
+  b cname=y.example. w0`, IPv6, "a"},
+
 		// Short names
 		{"weighted", `
 web weighted
@@ -290,24 +374,81 @@ func TestSelectMaxGiven(t *testing.T) {
 
 // No decision allocates once the scratch has grown, whatever its end.
 func TestSelectAllocs(t *testing.T) {
-	tests := map[string][]*Pool{
-		"weighted":   crowd(t, 100, "weighted"),
-		"failover":   crowd(t, 100, "failover"),
-		"multivalue": crowd(t, 100, "multivalue"),
-		"every step": crowd(t, 100, `["up",{"tier":{"trickle":"5%"}},"weighted",{"take":{"n":3,"distinct":"site"}}]`),
-		"no draw":    crowd(t, 100, `["up"]`),
-		"geo": scene(t, `
+	tests := map[string]*World{
+		"weighted":   {Pools: crowd(t, 100, "weighted")},
+		"failover":   {Pools: crowd(t, 100, "failover")},
+		"multivalue": {Pools: crowd(t, 100, "multivalue")},
+		"every step": {Pools: crowd(t, 100, `["up",{"tier":{"trickle":"5%"}},"weighted",{"take":{"n":3,"distinct":"site"}}]`)},
+		"no draw":    {Pools: crowd(t, 100, `["up"]`)},
+		"geo": {Pools: scene(t, `
 web geo
   a 4+ cidr:203.0.113.0/24 map:m1/x
   b 4+ map:m1/x map:m2/x
   c 4+ any
 map m1 198.51.100.0/24=x
-map m2 198.51.100.0/25=x`),
-		"fail open":  scene(t, "web weighted\n  a 4-"),
-		"nodata":     scene(t, "web weighted on_empty nodata\n  a 4-"),
-		"servfail":   scene(t, "web weighted on_empty servfail\n  a 4-"),
-		"fallbacks":  chainOfPools(t, maxVisits),
-		"max visits": chainOfPools(t, maxVisits+1),
+map m2 198.51.100.0/25=x`)},
+		"every term": world(t, `
+web [{"geo":{"strict":true}},"up"] on_empty nodata
+  a 4+ asn:64500
+  b 4+ subdivision:DE-HE continent:EU
+  c 4+ country:DE map:m1/x
+map m1 192.0.2.0/24=x
+net 198.51.100.0/24 DE DE-HE asn=64500
+net 203.0.113.0/24 FR`),
+		"nearest": world(t, nearestWorld),
+		"latency": world(t, strings.Replace(nearestWorld, "geoproximity", "latency", 1)),
+		"shed": {Pools: scene(t, `
+web [{"shed":{"low":"50%","high":"100%"}},{"shed":{"percent":"30%"}},"weighted"]
+  a 4+ load70
+  b 4+ load110
+  c 4+`)},
+		"sticky": {Pools: scene(t, `
+web ["up",{"weighted":{"by":"client"}}]
+  a 4+
+  b 4+ w3
+  c 4+ w0`)},
+		"sticky, take": {Pools: crowd(t, 100, `["up",{"weighted":{"by":"client"}},{"take":{"n":3,"distinct":"site"}}]`)},
+		"when": world(t, `
+web ["up",{"take":{"n":1},"when":{"cidr":["203.0.113.0/24"]}},{"geo":{},"when":{"country":["DE"],"asn":[64500],"continent":["EU"]}},{"tier":{},"when":{"qtype":["AAAA"]}}]
+  a 4+ country:DE
+  b 4+ t2
+net 198.51.100.0/24 DE asn=64500`),
+		"latched": {Pools: scene(t, `
+web [{"tier":{"failback":"manual"}}]
+  a 4+ t1
+  b 4+ t2
+latch web 2`)},
+		"nested": world(t, `
+web ["up","geo","weighted",{"take":{"n":2}}] on_empty nodata
+  a pool=eu country:DE
+  b pool=us w3
+eu multivalue
+  c 4+
+  d 4+ 4-
+us sticky on_empty all
+  e 4-
+net 198.51.100.0/24 DE`),
+		"nested three deep": {Pools: scene(t, `
+web ["up","weighted"]
+  a pool=one
+one ["up",{"weighted":{"by":"client"}}]
+  b pool=two
+  c 4+
+two weighted
+  d 4+
+  e 4+`)},
+		"nested, fail open": {Pools: scene(t, `
+web weighted
+  a pool=one
+one weighted
+  b pool=two
+two weighted
+  c 4-`)},
+		"fail open":  {Pools: scene(t, "web weighted\n  a 4-")},
+		"nodata":     {Pools: scene(t, "web weighted on_empty nodata\n  a 4-")},
+		"servfail":   {Pools: scene(t, "web weighted on_empty servfail\n  a 4-")},
+		"fallbacks":  {Pools: chainOfPools(t, maxVisits)},
+		"max visits": {Pools: chainOfPools(t, maxVisits+1)},
 	}
 	clients := []Client{
 		{Addr: netip.MustParseAddr("192.0.2.53")},
@@ -316,19 +457,21 @@ map m2 198.51.100.0/25=x`),
 		*client(t, "192.0.2.53 10.0.0.0/8"),
 		*client(t, "192.0.2.53 2001:db8::/56"),
 	}
-	for name, pools := range tests {
+	for name, w := range tests {
 		var s Scratch
 		var d Decision
 		rdata := make([]byte, 0, 1000)
 		random := uint64(0)
+		// All clients in one go: what AllocsPerRun finds is rounded down.
 		allocs := testing.AllocsPerRun(100, func() {
-			random++
-			c := &clients[random%uint64(len(clients))]
-			Select(&d, pools[0], pools, c, random, &s, nil)
-			rdata, _ = d.AppendRData(rdata[:0], IPv4)
+			for i := range clients {
+				random++
+				Select(&d, w.Pools[0], w, &clients[i], random, &s, nil)
+				rdata, _ = d.AppendRData(rdata[:0], IPv4)
+			}
 		})
 		if allocs != 0 {
-			t.Errorf("%s: %v allocations a decision", name, allocs)
+			t.Errorf("%s: %v allocations in as many decisions as there are clients", name, allocs)
 		}
 	}
 }

@@ -277,3 +277,80 @@ func TestBelow(t *testing.T) {
 		}
 	}
 }
+
+// Of pools within pools the chances multiply: the root's draw and those of the pools within are apart.
+func TestSharesNested(t *testing.T) {
+	skipUnderRace(t)
+	const two = `
+eu weighted
+  x 4+ w1
+  y 4+ w4
+us weighted
+  x 4+ w2
+  y 4+ w3`
+	for _, test := range []struct {
+		name, pools string
+		shares      []float64 // of eu/x, eu/y, us/x, us/y
+	}{
+		{"two deep", "web weighted\n  a pool=eu w3\n  b pool=us w7" + two, []float64{0.3 * 0.2, 0.3 * 0.8, 0.7 * 0.4, 0.7 * 0.6}},
+		{"three deep", "web weighted\n  a pool=in w1\nin weighted\n  a pool=eu w3\n  b pool=us w7" + two, []float64{0.3 * 0.2, 0.3 * 0.8, 0.7 * 0.4, 0.7 * 0.6}},
+		{"weight 0", "web weighted\n  a pool=eu w0\n  b pool=us w7" + two, []float64{0, 0, 0.4, 0.6}},
+		{"one by two members", "web weighted\n  a pool=eu w1\n  b pool=us w1\n  c pool=eu w2" + two, []float64{0.75 * 0.2, 0.75 * 0.8, 0.25 * 0.4, 0.25 * 0.6}},
+		{"trickle", "web [{\"tier\":{\"trickle\":\"10%\"}},\"weighted\",\"take\"]\n  a pool=eu t1\n  b pool=us t2" + two,
+			[]float64{0.9 * 0.2, 0.9 * 0.8, 0.1 * 0.4, 0.1 * 0.6}},
+		{"weights by nobody within: the draw goes on among the others", "web [\"weighted\",\"take\"]\n  a pool=eu w3\n  b pool=us w7\n  c pool=dead w90" + two + "\ndead weighted\n  z 4-",
+			[]float64{0.3 * 0.2, 0.3 * 0.8, 0.7 * 0.4, 0.7 * 0.6}},
+	} {
+		pools := scene(t, test.pools)
+		for name, next := range generators() {
+			counts := make([]int, 4)
+			places := map[string]int{"eu": 0, "us": 2}
+			var s Scratch
+			for range 100_000 {
+				d := selected(pools[0], pools, &Client{}, next(), &s, nil)
+				counts[places[d.Of(d.Picks[0]).Name]+d.Picks[0].Member()]++
+			}
+			checkShares(t, test.name+", "+name, counts, test.shares)
+		}
+	}
+}
+
+// generators are random numbers, and numbers that are anything but random.
+func generators() map[string]func() uint64 {
+	n := uint64(0)
+	return map[string]func() uint64{"random numbers": rand.New(rand.NewPCG(1, 2)).Uint64, "a counter": func() uint64 { n++; return n }}
+}
+
+// Each member is shed by its own chance, and whether one is tells nothing of another.
+func TestSharesShed(t *testing.T) {
+	skipUnderRace(t)
+	for _, test := range []struct {
+		name, pools string
+		a, b        float64 // the chance to stay
+	}{
+		{"percent", "web [{\"shed\":{\"percent\":\"30%\"}}] on_empty nodata\n  a 4+\n  b 4+", 0.7, 0.7},
+		{"a small percent", "web [{\"shed\":{\"percent\":\"0.5%\"}}] on_empty nodata\n  a 4+\n  b 4+\n", 0.995, 0.995},
+		{"load", "web [{\"shed\":{\"low\":\"50%\",\"high\":\"100%\"}}] on_empty nodata\n  a 4+ load60\n  b 4+ load95", 0.8, 0.1},
+		{"load, all or nothing", "web [{\"shed\":{\"low\":\"50%\",\"high\":\"100%\"}}] on_empty nodata\n  a 4+ load50\n  b 4+ load75", 1, 0.5},
+		{"twice", "web [{\"shed\":{\"percent\":\"30%\"}},{\"shed\":{\"percent\":\"50%\"}}] on_empty nodata\n  a 4+\n  b 4+", 0.35, 0.35},
+	} {
+		pools := scene(t, test.pools)
+		places := map[string]int{"a b": 0, "a": 1, "b": 2, "nodata": 3}
+		shares := []float64{test.a * test.b, test.a * (1 - test.b), (1 - test.a) * test.b, (1 - test.a) * (1 - test.b)}
+		if test.name == "twice" { // a second step that would leave nobody ends the chain as the first
+			shares[3] = 1 - shares[0] - shares[1] - shares[2]
+		}
+		draws := 100_000
+		if test.a > 0.99 {
+			draws = 300_000
+		}
+		for name, next := range generators() {
+			counts := make([]int, 4)
+			var s Scratch
+			for range draws {
+				counts[places[text(selected(pools[0], pools, &Client{}, next(), &s, nil), pools[0], IPv4)]]++
+			}
+			checkShares(t, test.name+", "+name, counts, shares)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"meridian/policy/geo"
 	"meridian/spec"
 )
 
@@ -42,4 +43,14 @@ func (s *Site) Validate() error {
 		return spec.Errorf("lon", "%v is out of range, expected -180 to 180", *s.Lon)
 	}
 	return nil
+}
+
+// Point is where the site is: in the middle of its country if no more is said, not valid if not even that.
+func (s *Site) Point() geo.Point {
+	if s.Lat != nil {
+		return geo.PointAt(*s.Lat, *s.Lon)
+	}
+	country, _ := geo.ParseCountry(s.Country)
+	middle, _ := country.Middle()
+	return middle
 }

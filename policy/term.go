@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"meridian/policy/geo"
@@ -15,21 +16,43 @@ import (
 type TermKind uint8
 
 const (
-	TermCIDR TermKind = iota // the client's address, the longest prefix that covers it; asn goes behind it
-	TermMap                  // a tag of a map; subdivision, country and continent go behind it
-	TermAny                  // everybody
+	TermCIDR        TermKind = iota // the client's address, the longest prefix that covers it
+	TermASN                         // the autonomous system that announces it
+	TermMap                         // a tag that a map gives it
+	TermSubdivision                 // where it is: ISO 3166-2
+	TermCountry                     // ISO 3166-1
+	TermContinent
+	TermAny // everybody
 )
 
 // Term is one entry of what a member serves.
 type Term struct {
-	Kind TermKind
-	Net  netip.Prefix // of TermCIDR
-	Map  string       // of TermMap
-	Tag  string       // of TermMap
+	Kind        TermKind
+	Net         netip.Prefix    // of TermCIDR
+	ASN         uint32          // of TermASN
+	Map         string          // of TermMap
+	Tag         string          // of TermMap
+	Subdivision geo.Subdivision // of TermSubdivision
+	Country     geo.Country     // of TermCountry
+	Continent   geo.Continent   // of TermContinent
 }
 
 func (t Term) String() string {
-	return [...]string{"cidr:" + t.Net.String(), "map:" + t.Map + "/" + t.Tag, "any"}[t.Kind]
+	switch t.Kind {
+	case TermCIDR:
+		return "cidr:" + t.Net.String()
+	case TermASN:
+		return fmt.Sprintf("asn:%d", t.ASN)
+	case TermMap:
+		return "map:" + t.Map + "/" + t.Tag
+	case TermSubdivision:
+		return "subdivision:" + t.Subdivision.String()
+	case TermCountry:
+		return "country:" + t.Country.String()
+	case TermContinent:
+		return "continent:" + t.Continent.String()
+	}
+	return "any"
 }
 
 // beats says whether t is more specific than u, where both match a client.
@@ -40,10 +63,11 @@ func (t Term) beats(u Term) bool {
 // MaxServes is how many terms a member may have. More networks than that are better kept in a map.
 const MaxServes = 256
 
-const knownTerms = `expected "cidr:<prefix>", "map:<map>/<tag>" or "any"`
+const knownTerms = `expected "cidr:<prefix>", "asn:<number>", "map:<map>/<tag>", "subdivision:<code>", "country:<code>", "continent:<code>" or "any"`
 
-// ParseTerm reads one entry of serves: "cidr:192.0.2.0/24", "map:office/berlin" or "any".
-func ParseTerm(text string) (Term, error) {
+// ParseTerm reads one entry of serves: "cidr:192.0.2.0/24", "asn:64500", "map:office/berlin",
+// "subdivision:DE-HE", "country:DE", "continent:EU" or "any".
+func ParseTerm(text string) (t Term, err error) {
 	if text == "any" {
 		return Term{Kind: TermAny}, nil
 	}
@@ -51,18 +75,32 @@ func ParseTerm(text string) (Term, error) {
 	switch kind {
 	case "cidr":
 		return parseCIDR(what)
+	case "asn":
+		n, err := strconv.ParseUint(what, 10, 32)
+		if err != nil || n == 0 {
+			return t, fmt.Errorf(`%q is no autonomous system, expected a number such as "asn:64500"`, text)
+		}
+		return Term{Kind: TermASN, ASN: uint32(n)}, nil
 	case "map":
 		name, tag, _ := strings.Cut(what, "/")
 		if name == "" || tag == "" {
-			return Term{}, fmt.Errorf(`%q names no tag of a map, expected "map:<map>/<tag>"`, text)
+			return t, fmt.Errorf(`%q names no tag of a map, expected "map:<map>/<tag>"`, text)
 		}
 		return Term{Kind: TermMap, Map: name, Tag: tag}, cmp.Or(geo.CheckName(name), geo.CheckTag(tag))
-	case "asn":
-		return Term{}, fmt.Errorf("%q: no database says what a client's asn is, %s", text, knownTerms)
-	case "subdivision", "country", "continent":
-		return Term{}, fmt.Errorf("%q: no database says in what %s a client is, %s", text, kind, knownTerms)
+	case "subdivision":
+		t.Kind = TermSubdivision
+		t.Subdivision, err = geo.ParseSubdivision(what)
+		return t, err
+	case "country":
+		t.Kind = TermCountry
+		t.Country, err = geo.ParseCountry(what)
+		return t, err
+	case "continent":
+		t.Kind = TermContinent
+		t.Continent, err = geo.ParseContinent(what)
+		return t, err
 	}
-	return Term{}, fmt.Errorf("%q is not known, %s", text, knownTerms)
+	return t, fmt.Errorf("%q is not known, %s", text, knownTerms)
 }
 
 func parseCIDR(text string) (Term, error) {
@@ -74,6 +112,9 @@ func parseCIDR(text string) (Term, error) {
 	if p.Addr().Is4In6() && p.Bits() >= 96 {
 		right := Term{Kind: TermCIDR, Net: netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96).Masked()}
 		return t, fmt.Errorf(`"%s" is IPv4 in IPv6 form, expected "%s"`, t, right)
+	}
+	if in, ok := geo.FoldedIn(p); ok {
+		return t, fmt.Errorf(`"%s" is IPv4 carried in IPv6 (%s), which counts as that IPv4: expected a network of it`, t, in)
 	}
 	if p != p.Masked() {
 		return t, fmt.Errorf(`"%s" has bits set beyond the prefix, expected "%s"`, t, Term{Kind: TermCIDR, Net: p.Masked()})

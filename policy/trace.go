@@ -2,21 +2,19 @@ package policy
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
 	"meridian/health"
 )
 
-// Trace records how a decision came about: one PoolTrace for each run of a pool's chain.
+// Trace records how a decision came about: one PoolTrace for each run of a pool's chain, in the order
+// in which they began.
 type Trace struct {
 	Runs    []PoolTrace `json:"runs"`
 	Outcome string      `json:"outcome"`
-	Given   []string    `json:"given,omitzero"` // members, in order
-
-	stage  []Pick // who was in before the step
-	drawn  bool   // their order was left to chance
-	client Client
+	Given   []string    `json:"given,omitzero"` // members, in order; those of a pool within as <pool>/<member>
 }
 
 // PoolTrace is one run of one pool's chain.
@@ -31,17 +29,19 @@ type PoolTrace struct {
 // MemberTrace is a member as the run found it.
 type MemberTrace struct {
 	Member string   `json:"member"`
-	Weight uint16   `json:"weight"`
+	Weight uint16   `json:"weight"` // as it stands
 	Tier   uint16   `json:"tier"`
 	Site   string   `json:"site,omitzero"`
-	Addrs  []string `json:"addrs"`        // of the family asked for, each with its state
-	Out    string   `json:"out,omitzero"` // why it never came in
+	Pool   string   `json:"pool,omitzero"` // that the member is
+	Addrs  []string `json:"addrs"`         // of the family asked for, or the name or pool, each with its state
+	Load   *float64 `json:"load,omitzero"` // 1: just filled
+	Out    string   `json:"out,omitzero"`  // why it never came in
 }
 
 // StepTrace is what one step did.
 type StepTrace struct {
 	Step     string    `json:"step"`
-	LookedUp []string  `json:"looked_up,omitzero"` // by the step geo: how it found the client, and the scope
+	LookedUp []string  `json:"looked_up,omitzero"` // what it found about the client and how far members are, and the scope
 	Kept     []string  `json:"kept"`
 	Dropped  []Dropped `json:"dropped,omitzero"`
 	Note     string    `json:"note,omitzero"`
@@ -53,35 +53,68 @@ type Dropped struct {
 	Why    string `json:"why"`
 }
 
-func (t *Trace) start(p *Pool, c *Client, s *Scratch, failOpen bool) {
-	t.client = *c
-	run := PoolTrace{Pool: p.Name, Why: "asked for"}
-	switch {
-	case failOpen:
-		run.Why = "fail open: a step that leaves nobody is passed over"
-	case len(t.Runs) > 0:
-		run.Why = "on_empty"
+func (t *Trace) start(r *run, why why) {
+	p := r.pool
+	run := PoolTrace{Pool: p.Name, Why: [...]string{
+		asked:        "asked for",
+		asMember:     "a member",
+		fallenBackTo: "on_empty",
+		failedOpen:   "fail open: a step that leaves nobody is passed over",
+	}[why]}
+	if r.failOpen && why == asMember {
+		run.Why = "a member, fail open: a step that leaves nobody is passed over"
 	}
-	for i, m := range p.Members {
-		mt := MemberTrace{Member: m.Name, Weight: m.Weight, Tier: m.Tier, Site: m.Site}
-		for j, a := range m.Addrs {
-			if FamilyOf(a) == c.Family {
-				mt.Addrs = append(mt.Addrs, a.String()+" "+p.stateText(s.words[i].State(j), i, j))
-			}
+	for i := range p.Members {
+		run.Members = append(run.Members, r.memberTrace(i))
+	}
+	if len(r.picks) == 0 {
+		run.Note = "no member has an " + r.client.Family.String() + " address"
+		if slices.ContainsFunc(run.Members, func(m MemberTrace) bool { return m.Addrs != nil }) {
+			run.Note = "every member with an " + r.client.Family.String() + " address is withdrawn"
 		}
-		if mt.Addrs == nil {
-			mt.Out = "no " + c.Family.String() + " address"
-		}
-		run.Members = append(run.Members, mt)
 	}
-	if len(s.picks) == 0 {
-		run.Note = "no member has an " + c.Family.String() + " address"
-	}
+	r.line = len(t.Runs)
 	t.Runs = append(t.Runs, run)
 }
 
+func (r *run) memberTrace(i int) MemberTrace {
+	p, m, w := r.pool, &r.pool.Members[i], r.words[i]
+	mt := MemberTrace{Member: m.Name, Weight: w.Weight(), Tier: m.Tier, Site: m.Site, Pool: m.Pool}
+	for j := range 16 {
+		if p.seats[i].of(r.client.Family)&(1<<j) != 0 {
+			mt.Addrs = append(mt.Addrs, p.addrText(i, j)+" "+p.stateText(w.State(j), i, j))
+		}
+	}
+	if load, ok := w.Load(); ok {
+		mt.Load = &load
+	}
+	switch {
+	case mt.Addrs == nil:
+		mt.Out = "no " + r.client.Family.String() + " address"
+	case w.Withdrawn():
+		mt.Out = p.withdrawn(i)
+	}
+	return mt
+}
+
+// addrText is address i of a member, or what stands for it.
+func (p *Pool) addrText(member, i int) string {
+	switch m := &p.Members[member]; {
+	case m.Pool != "":
+		return "pool " + m.Pool + " (" + Family(i).String() + ")"
+	case m.CNAME != "":
+		return m.CNAME
+	default:
+		return m.Addrs[i].String()
+	}
+}
+
 func (p *Pool) stateText(s health.State, member, addr int) string {
-	if !p.Checked {
+	m := &p.Members[member]
+	switch {
+	case m.Pool != "":
+		return s.String()
+	case !p.Checked || m.CNAME != "" && m.Checks == 0:
 		return "up (not checked)"
 	}
 	if why := p.reason(member, addr); why != "" && s != health.Up {
@@ -90,103 +123,154 @@ func (p *Pool) stateText(s health.State, member, addr int) string {
 	return s.String()
 }
 
-func (t *Trace) before(s *Scratch) {
-	t.stage, t.drawn = append(t.stage[:0], s.picks...), s.draw != 0
+func (t *Trace) before(r *run) {
+	r.stage, r.drawn = append(r.stage[:0], r.picks...), r.draw != 0
 }
 
-func (t *Trace) after(p *Pool, st *Step, s *Scratch, left, failOpen bool) {
-	run := &t.Runs[len(t.Runs)-1]
-	step := StepTrace{Step: st.String()}
-	if st.Op == OpGeo {
-		term, ok := p.matched(t.stage, &t.client)
-		step.LookedUp = p.lookUps(&t.client, ok && term.Kind == TermCIDR)
-		switch {
-		case p.geography == nil:
-			step.Note = "passed over: everybody serves everybody"
-		case !ok && !st.Strict:
-			step.Note = "undone: nobody serves the client"
+func (t *Trace) after(r *run, st *Step, did effect) {
+	step := StepTrace{Step: st.String(), LookedUp: r.lookUps(st, did)}
+	switch did {
+	case done:
+		step.Kept, step.Dropped = r.names(r.picks), r.dropped(st, did)
+	case idle:
+		step.Kept, step.Note = r.names(r.picks), "passed over: "+r.whyIdle(st)
+	case undone:
+		step.Kept, step.Note = r.names(r.picks), "undone: nobody serves the client"
+	case notNow:
+		step.Kept, step.Note = r.names(r.picks), "not done: the query is none that it is for"
+	case emptied, strictly:
+		step.Note, step.Dropped = "leaves nobody", r.dropped(st, did)
+		if did == emptied && r.failOpen {
+			step.Note, step.Kept, step.Dropped = "passed over: it would leave nobody", r.names(r.picks), nil
 		}
 	}
+	if did != notNow {
+		step.note(r.remark(st))
+	}
+	t.Runs[r.line].Steps = append(t.Runs[r.line].Steps, step)
+}
+
+func (s *StepTrace) note(text string) {
+	if s.Note != "" && text != "" {
+		text = s.Note + "; " + text
+	}
+	if text != "" {
+		s.Note = text
+	}
+}
+
+// remark is what there is to say of a step besides.
+func (r *run) remark(st *Step) string {
+	switch latch := r.pool.Latch(); {
+	case st.Op == OpTier && st.Tier.latches() && latch > 0:
+		return fmt.Sprintf("failback is held: tiers below %d do not count while others are there", latch)
+	case r.said != Chosen:
+		return "a pool within says " + r.said.String()
+	}
+	return ""
+}
+
+func (r *run) whyIdle(st *Step) string {
 	switch {
-	case !left && failOpen && !st.Strict:
-		step.Note = "passed over: it would leave nobody"
-		step.Kept = p.names(s.picks)
-	case !left:
-		step.Note = "leaves nobody"
-		for _, pick := range t.stage {
-			why := "serves nothing that the client is in"
-			if st.Op == OpUp {
-				why = p.whyNotUp(pick, s)
-			}
-			step.Dropped = append(step.Dropped, Dropped{p.Members[pick.Member()].Name, why})
-		}
-	default:
-		step.Kept = p.names(s.picks)
-		for _, pick := range t.stage {
-			if why, out := p.whyOut(st, pick, s, t); out {
-				step.Dropped = append(step.Dropped, Dropped{p.Members[pick.Member()].Name, why})
-			}
-		}
+	case st.Op == OpGeo:
+		return "everybody serves everybody"
+	case !r.clientPoint().IsValid():
+		return "nobody knows where the client is"
 	}
-	run.Steps = append(run.Steps, step)
+	return "nobody knows where any member is"
 }
 
-// whyOut says whether a step took pick out, or some of its addresses, and why.
-func (p *Pool) whyOut(st *Step, pick Pick, s *Scratch, t *Trace) (why string, out bool) {
-	at := slices.IndexFunc(s.picks, func(k Pick) bool { return k.Member() == pick.Member() })
-	if at >= 0 {
-		if pick = pick.only(^s.picks[at].Addrs()); pick.Addrs() != 0 {
-			return "in part: " + p.whyNotUp(pick, s), true
+// dropped are those whom a step took out, or of whom it took some addresses.
+func (r *run) dropped(st *Step, did effect) (list []Dropped) {
+	for _, k := range r.stage {
+		at := slices.IndexFunc(r.picks, func(l Pick) bool { return l.Member() == k.Member() })
+		name := r.pool.Members[k.Member()].Name
+		// Where a step leaves nobody, picks are as they were.
+		if at >= 0 && did == done {
+			if k = k.only(^r.picks[at].Addrs()); k.Addrs() != 0 {
+				list = append(list, Dropped{name, "in part: " + r.whyNotUp(k)})
+			}
+			continue
 		}
-		return "", false
+		list = append(list, Dropped{name, r.whyOut(st, k)})
 	}
-	m := &p.Members[pick.Member()]
+	return list
+}
+
+func (r *run) whyOut(st *Step, k Pick) string {
+	m := &r.pool.Members[k.Member()]
 	switch st.Op {
 	case OpUp:
-		return p.whyNotUp(pick, s), true
+		return r.whyNotUp(k)
 	case OpGeo:
-		return p.whyNotServing(pick.Member(), s.picks, &t.client), true
+		return r.whyNotServing(k.Member())
+	case OpNearest:
+		return r.whyNotNear(&st.Nearest, k.Member())
 	case OpTier:
-		chosen := p.Members[s.picks[0].Member()].Tier
-		if chosen > m.Tier {
-			return fmt.Sprintf("tier %d; the draw for trickle chose tier %d", m.Tier, chosen), true
-		}
-		return fmt.Sprintf("tier %d; tier %d is present", m.Tier, chosen), true
+		return r.whyNotTier(&st.Tier, m.Tier)
+	case OpShed:
+		return r.whyShed(&st.Shed, k.Member())
 	case OpTake:
-		return p.whyNotTaken(st, m, t, s.picks), true
+		return r.whyNotTaken(&st.Take, k)
 	}
-	return "left out", true
+	return "left out"
 }
 
-// whyNotTaken says why a take that kept some of those on stage left m out.
-func (p *Pool) whyNotTaken(st *Step, m *Member, t *Trace, kept []Pick) string {
-	sameSite := func(k Pick) bool { return p.Members[k.Member()].Site == m.Site }
-	last := kept[len(kept)-1]
-	switch {
-	case st.Distinct && m.Site != "" && slices.ContainsFunc(kept, sameSite):
-		return "its site " + m.Site + " is given already"
-	case !t.drawn:
-		return fmt.Sprintf("not among the first %d", st.N)
-	case m.Weight == 0 && p.Members[last.Member()].Weight > 0:
-		return "weight 0: only when nothing else is left"
+func (r *run) whyNotTier(t *Tier, tier uint16) string {
+	chosen := r.pool.Members[r.picks[0].Member()].Tier
+	switch latch := r.pool.Latch(); {
+	case chosen > tier && t.latches() && tier < latch:
+		return fmt.Sprintf("tier %d; failback is held at tier %d", tier, latch)
+	case chosen > tier:
+		return fmt.Sprintf("tier %d; the draw for trickle chose tier %d", tier, chosen)
 	}
-	total := 0
-	for _, pick := range t.stage {
-		total += int(pick.weight())
+	return fmt.Sprintf("tier %d; tier %d is present", tier, chosen)
+}
+
+func (r *run) whyShed(shed *Shed, member int) string {
+	if shed.Percent != nil {
+		return "drawn to be shed (" + shareText(*shed.Percent) + ")"
+	}
+	load, _ := r.words[member].Load()
+	chance := float64(shed.chance(r.words[member])) / math.MaxUint64 * 100
+	return fmt.Sprintf("drawn to be shed (load %.4g%%, so by a chance of %.3g%%)", 100*load, chance)
+}
+
+// whyNotTaken says why a take left out one that was there.
+func (r *run) whyNotTaken(take *Take, k Pick) string {
+	m := &r.pool.Members[k.Member()]
+	sameSite := func(k Pick) bool { return r.pool.Members[k.Member()].Site == m.Site }
+	if r.pool.nested && r.yields[k.Member()].asked && !r.gives(k, false) {
+		return "pool " + m.Pool + " gives nobody"
+	}
+	last := r.picks[len(r.picks)-1]
+	switch {
+	case take.Distinct != "" && m.Site != "" && slices.ContainsFunc(r.picks, sameSite):
+		return "its site " + m.Site + " is given already"
+	case !r.drawn:
+		return fmt.Sprintf("not among the first %d", take.N)
+	case k.weight() == 0 && last.weight() > 0:
+		return "weight 0: only when nothing else is left"
+	case r.ranked:
+		return fmt.Sprintf("not the client's (weight %d)", k.weight())
+	}
+	total := uint64(0)
+	for _, pick := range r.stage {
+		total += pick.weight()
 	}
 	if total == 0 {
 		return "not drawn"
 	}
-	return fmt.Sprintf("not drawn (weight %d of %d)", m.Weight, total)
+	return fmt.Sprintf("not drawn (weight %d of %d)", k.weight(), total)
 }
 
-// whyNotUp names the addresses of pick and their states.
-func (p *Pool) whyNotUp(pick Pick, s *Scratch) string {
+// whyNotUp names the addresses of k and their states.
+func (r *run) whyNotUp(k Pick) string {
 	var parts []string
-	for j, a := range p.Members[pick.Member()].Addrs {
-		if pick.Addrs()&(1<<j) != 0 {
-			state := s.words[pick.Member()].State(j)
-			text := a.String() + " is " + p.stateText(state, pick.Member(), j)
+	for j := range 16 {
+		if k.Addrs()&(1<<j) != 0 {
+			state := r.words[k.Member()].State(j)
+			text := r.pool.addrText(k.Member(), j) + " is " + r.pool.stateText(state, k.Member(), j)
 			if state == health.Unknown {
 				text += ", and another is known to be up"
 			}
@@ -196,10 +280,10 @@ func (p *Pool) whyNotUp(pick Pick, s *Scratch) string {
 	return strings.Join(parts, "; ")
 }
 
-func (p *Pool) names(picks []Pick) []string {
+func (r *run) names(picks []Pick) []string {
 	names := make([]string, len(picks))
-	for i, pick := range picks {
-		names[i] = p.Members[pick.Member()].Name
+	for i, k := range picks {
+		names[i] = r.pool.Members[k.Member()].Name
 	}
 	return names
 }
@@ -220,11 +304,23 @@ func (t *Trace) fallback(p *Pool, f *Fallback) {
 	t.Runs[len(t.Runs)-1].note("on_empty of %s goes on with %s", p.Name, f)
 }
 
-func (r *PoolTrace) note(format string, args ...any) {
-	if r.Note != "" {
-		r.Note += "; "
+func (p *PoolTrace) note(format string, args ...any) {
+	if p.Note != "" {
+		p.Note += "; "
 	}
-	r.Note += fmt.Sprintf(format, args...)
+	p.Note += fmt.Sprintf(format, args...)
+}
+
+// ended records who is left out of what a chain left.
+func (t *Trace) ended(r *run) {
+	for _, k := range r.picks {
+		if r.pool.nested && r.said == Chosen && !r.gives(k, false) {
+			t.Runs[r.line].note("%s gives nobody", r.pool.Members[k.Member()].Name)
+		}
+	}
+	if r.cut > 0 {
+		t.Runs[r.line].note("%d members left out: an answer holds %d addresses at most", r.cut, maxGiven)
+	}
 }
 
 func (t *Trace) decided(d *Decision) {
@@ -235,9 +331,12 @@ func (t *Trace) decided(d *Decision) {
 	if d.Outcome != Chosen {
 		return
 	}
-	t.Given = d.Pool.names(d.Picks)
-	run := &t.Runs[len(t.Runs)-1]
-	if cut := len(run.Steps[len(run.Steps)-1].Kept) - len(d.Picks); cut > 0 {
-		run.note("%d members left out: an answer holds %d addresses at most", cut, maxGiven)
+	for _, k := range d.Picks {
+		p := d.Of(k)
+		name := p.Members[k.Member()].Name
+		if p != d.Pool {
+			name = p.Name + "/" + name
+		}
+		t.Given = append(t.Given, name)
 	}
 }

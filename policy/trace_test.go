@@ -21,6 +21,9 @@ func traceText(t *Trace) string {
 			if m.Site != "" {
 				b.WriteString(" @" + m.Site)
 			}
+			if m.Load != nil {
+				fmt.Fprintf(&b, " load %g", *m.Load)
+			}
 			fmt.Fprintf(&b, " [%s]", strings.Join(m.Addrs, ", "))
 			if m.Out != "" {
 				b.WriteString(" out: " + m.Out)
@@ -116,7 +119,7 @@ web: asked for
   a w1 t1 [10.0.0.1 up]
   b w1 t2 [10.0.1.1 up]
   c w1 t3 [10.0.2.1 up]
-  tier (trickle 100%) → b
+  tier trickle 100% → b
     a: tier 1; the draw for trickle chose tier 2
     c: tier 3; tier 2 is present
 chosen: b
@@ -238,7 +241,7 @@ chosen: a
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 
-	unchecked := New("web", Spec{}, nil, []Member{{Name: "a", Addrs: p.Members[0].Addrs[:1], Weight: 1, Tier: 1}}, nil)
+	unchecked := New("web", Spec{}, []Member{{Name: "a", Addrs: p.Members[0].Addrs[:1], Weight: 1, Tier: 1}}, Surroundings{})
 	unchecked.SetHealth(0, 0, 1, "")
 	trace = Trace{}
 	selected(unchecked, nil, &Client{}, 0, new(Scratch), &trace)
@@ -339,7 +342,7 @@ func checkTrace(t *Trace, d Decision, pools []*Pool) error {
 			if m.Member != pools[at].Members[i].Name {
 				return fmt.Errorf("trace: member %d of %s is called %s", i, run.Pool, m.Member)
 			}
-			if (m.Out == "") != (len(m.Addrs) > 0) {
+			if m.Out == "" && len(m.Addrs) == 0 {
 				return fmt.Errorf("trace: %+v has no address and no reason, or both", m)
 			}
 			if m.Out == "" {
@@ -363,7 +366,7 @@ func checkTrace(t *Trace, d Decision, pools []*Pool) error {
 			if !slices.Equal(left, in) {
 				return fmt.Errorf("trace: %s of %s was given %v and accounts for %v", step.Step, run.Pool, in, left)
 			}
-			if in = step.Kept; len(in) == 0 && step.Note != "leaves nobody" {
+			if in = step.Kept; len(in) == 0 && !strings.HasPrefix(step.Note, "leaves nobody") {
 				return fmt.Errorf("trace: %s of %s keeps nobody and says %q", step.Step, run.Pool, step.Note)
 			}
 		}
@@ -381,8 +384,19 @@ func checkTrace(t *Trace, d Decision, pools []*Pool) error {
 	if t.Outcome != want {
 		return fmt.Errorf("trace: ends with %q, want %q", t.Outcome, want)
 	}
-	if !slices.Equal(t.Given, d.Pool.names(d.Picks)) {
+	var names []string
+	for _, k := range d.Picks {
+		name := d.Member(k).Name
+		if d.Of(k) != d.Pool {
+			name = d.Of(k).Name + "/" + name
+		}
+		names = append(names, name)
+	}
+	if !slices.Equal(t.Given, names) {
 		return errors.New("trace: gives others than the decision")
+	}
+	if d.Pools != nil {
+		return nil
 	}
 	last := t.Runs[len(t.Runs)-1]
 	kept, given := last.Steps[len(last.Steps)-1].Kept, slices.Clone(t.Given)

@@ -49,7 +49,7 @@ func manyNames(n int, kind string) *atomic.Pointer[zones.Snapshot] {
 				members[m].Serves = []policy.Term{must(policy.ParseTerm(fmt.Sprint("map:sites/dc", m)))}
 			}
 		}
-		e.SetPool(policy.ID(i), policy.New(fmt.Sprint("p", i), spec, []policy.Fallback{{}}, members, map[string]*geo.Map{"sites": sites}))
+		e.SetPool(policy.ID(i), policy.New(fmt.Sprint("p", i), spec, members, policy.Surroundings{OnEmpty: []policy.Fallback{{}}, Maps: map[string]*geo.Map{"sites": sites}}))
 		e.Put(o, zones.SteeredPart(policy.ID(i), 30, zones.SteeredTypes, 1))
 	}
 	view := new(atomic.Pointer[zones.Snapshot])

@@ -162,7 +162,7 @@ func testView() *atomic.Pointer[zones.Snapshot] {
 		{"nobody", 0, policy.Fallback{Kind: policy.FallbackNoData}},
 		{"servfail", 0, policy.Fallback{Kind: policy.FallbackServFail}},
 	} {
-		pool := policy.New(p.name, policy.Spec{Check: "tcp"}, []policy.Fallback{p.onEmpty}, members, nil)
+		pool := policy.New(p.name, policy.Spec{Check: "tcp"}, members, policy.Surroundings{OnEmpty: []policy.Fallback{p.onEmpty}})
 		for m := range members {
 			state := health.Down
 			if m < p.up {
@@ -177,7 +177,7 @@ func testView() *atomic.Pointer[zones.Snapshot] {
 	for i, serves := range []string{"cidr:198.51.100.0/24", "cidr:2001:db8:a::/48", "cidr:198.51.101.0/24"} {
 		members[i].Serves = []policy.Term{must(policy.ParseTerm(serves))}
 	}
-	e.SetPool(4, policy.New("geo", policy.Spec{Policy: "geo"}, []policy.Fallback{{}}, members, nil))
+	e.SetPool(4, policy.New("geo", policy.Spec{Policy: "geo"}, members, policy.Surroundings{OnEmpty: []policy.Fallback{{}}}))
 	e.Put(owner("geo.example.com.", []string{"example.com."}), zones.SteeredPart(4, 30, zones.SteeredTypes, 1))
 	cnpool := must(zones.ParseRRset(owner("cnpool.example.com.", []string{"example.com."}), dns.TypeCNAME, "pool", 1))
 	e.Put(owner("cnpool.example.com.", []string{"example.com."}), cnpool)

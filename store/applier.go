@@ -149,6 +149,9 @@ func (a *Applier) Run(ctx context.Context, updates <-chan Update, checked <-chan
 			answer <- r.Image()
 		case <-tick.C:
 			a.lapse()
+			if s := r.Lift(); s != nil {
+				a.publish(s)
+			}
 			if rereads.due(r.refused != nil) {
 				signal(a.again)
 			}

@@ -27,7 +27,7 @@ const good = `txn put zone/example.com/soa {"ns":["ns1.example.net."]} | ` +
 	`put zone/example.net/name/a/A 192.0.2.2 | ` +
 	`put site/fra {"country":"DE"} | ` +
 	`put check/web {"http":{"path":"/healthz"}} | ` +
-	`put map/office/hq {"net":{"10.0.0.0/8":"hq"},"default":"abroad"} | ` +
+	`put map/office/hq {"net":{"10.0.0.0/8":"hq"},"asn":{"64499":"us","64500":"us"},"country":{"DE":"eu"},"default":"abroad"} | ` +
 	`put pool/web/policy {"policy":"failover","check":"web"} | ` +
 	`put pool/web/member/fra1 {"addr":["192.0.2.10","2001:db8::10"],"site":"fra"} | ` +
 	`put pool/web/member/fra2 192.0.2.11`

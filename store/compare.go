@@ -137,6 +137,12 @@ func (r *Registry) taken(e Entry, of found) bool {
 		}
 		_, lingers := r.unregistered[e.Key]
 		return !lingers && p.members[k.child].revision == e.Revision
+	case kindOverride:
+		o := r.overrides[e.Key]
+		return o != nil && o.revision == e.Revision
+	case kindLatch:
+		o := r.latches[e.Key]
+		return o != nil && o.revision == e.Revision
 	case kindSOA:
 		part, ok := r.snapshot.Part(k.owner, dns.TypeSOA)
 		return ok && part.Kind == zones.Static && part.Revision == e.Revision
@@ -185,6 +191,12 @@ func (r *Registry) missing(u Update, allZones bool) (deletes []Entry) {
 		for part := range m.parts {
 			gone(partKey(name, part), 0)
 		}
+	}
+	for key, o := range r.overrides {
+		gone(key, o.lease)
+	}
+	for key, o := range r.latches {
+		gone(key, o.lease)
 	}
 	for name, p := range r.pools {
 		if p.claimed {

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -99,6 +100,7 @@ func explain(value []byte, err error) *spec.Error {
 	}
 	e := &spec.Error{Field: fieldText(semantic.JSONPointer), Line: lineAt(value, semantic.ByteOffset)}
 	var own *spec.Error
+	var wrong *time.ParseError
 	switch {
 	case errors.As(semantic.Err, &own):
 		e.Msg = own.Msg
@@ -115,6 +117,8 @@ func explain(value []byte, err error) *spec.Error {
 		e.Msg = addrError(semantic.Err)
 	case semantic.GoType == reflect.TypeFor[netip.Prefix]() && semantic.JSONKind == '"':
 		e.Msg = prefixError(semantic.Err)
+	case errors.As(semantic.Err, &wrong):
+		e.Msg = fmt.Sprintf("%q is not %s", wrong.Value, typeText(reflect.TypeFor[time.Time]()))
 	case semantic.JSONKind == '0' && len(semantic.JSONValue) > 0:
 		e.Msg = fmt.Sprintf("%s is not %s", semantic.JSONValue, typeText(semantic.GoType))
 	case semantic.JSONKind == '"' && semantic.Err != nil:
@@ -221,6 +225,8 @@ func typeText(t reflect.Type) string {
 		return `a share such as "5%"`
 	case reflect.TypeFor[netip.Addr]():
 		return "an IP address in quotes"
+	case reflect.TypeFor[time.Time]():
+		return `a time such as "2026-11-22T18:00:00+01:00"`
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -231,6 +237,8 @@ func typeText(t reflect.Type) string {
 		return "true or false"
 	case reflect.Uint16:
 		return "a whole number from 0 to 65535"
+	case reflect.Uint32:
+		return "a whole number from 0 to 4294967295"
 	case reflect.Int, reflect.Int64:
 		return "a whole number"
 	case reflect.Float64:

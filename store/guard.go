@@ -52,6 +52,9 @@ func (b *batch) guarded(entries []Entry) []Entry {
 		case !e.Deleted, b.trusting, e.Revision <= g.accept:
 			g.settle(e.Key)
 			kept = append(kept, e)
+		case e.Expired && isOverride(e.Key): // its author said how long it holds, and what it gave is no loss
+			g.settle(e.Key)
+			kept = append(kept, e)
 		case b.lingers(e, now):
 		default:
 			deletes = append(deletes, e)

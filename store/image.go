@@ -30,7 +30,7 @@ type Image struct {
 	Revision int64     `json:"revision"` // that is served
 	Saved    time.Time `json:"saved"`
 
-	// Sites, checks, parts of maps, policies and members as they are served: the last good value and its revision,
+	// Sites, checks, parts of maps, policies, members, overrides and latches as they are served: the last good value and its revision,
 	// the lease. Deleted: gone from the registry, but still referred to.
 	Objects []Entry `json:"objects"`
 

@@ -21,6 +21,8 @@ const (
 	kindMap
 	kindMember
 	kindPolicy
+	kindOverride
+	kindLatch
 	kindSOA
 	kindName
 	kindControl
@@ -30,8 +32,8 @@ const (
 type key struct {
 	kind  kind
 	text  string      // the key itself
-	name  string      // of the site, check, map or pool
-	child string      // the member, or the map's part
+	name  string      // of the site, check, map or pool; "" for an override of a site
+	child string      // the member, or the map's part, or the site that an override is of
 	owner zones.Owner // of kindSOA and kindName; the zone's apex for kindSOA
 }
 
@@ -45,10 +47,14 @@ var forms = []string{
 	"pool/<pool>/member/<member>",
 	"check/<check>",
 	"map/<map>/<part>",
+	"override/member/<pool>/<member>",
+	"override/pool/<pool>",
+	"override/site/<site>",
+	"latch/<pool>",
 	acceptKey,
 }
 
-var firstWords = []string{"zone", "site", "pool", "check", "map", "control"}
+var firstWords = []string{"zone", "site", "pool", "check", "map", "override", "latch", "control"}
 
 var nameForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`)
 
@@ -109,6 +115,20 @@ func parseAnyKey(text string) (key, *spec.Error) {
 		if err = CheckName(k.name); err == nil {
 			err = CheckName(k.child)
 		}
+	case parts[0] == "override" && len(parts) == 4 && parts[1] == "member":
+		k.kind, k.name, k.child = kindOverride, parts[2], parts[3]
+		if err = CheckName(k.name); err == nil {
+			err = CheckName(k.child)
+		}
+	case parts[0] == "override" && len(parts) == 3 && parts[1] == "pool":
+		k.kind, k.name = kindOverride, parts[2]
+		err = CheckName(k.name)
+	case parts[0] == "override" && len(parts) == 3 && parts[1] == "site":
+		k.kind, k.child = kindOverride, parts[2]
+		err = CheckName(k.child)
+	case parts[0] == "latch" && len(parts) == 2:
+		k.kind, k.name = kindLatch, parts[1]
+		err = CheckName(k.name)
 	case text == acceptKey:
 		k.kind = kindControl
 	case parts[0] == "":

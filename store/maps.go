@@ -66,10 +66,11 @@ func (b *batch) takeMap(m *geoMap, entries []Entry) {
 		return cmp.Or(cmp.Compare(x.entry.Revision, y.entry.Revision), strings.Compare(x.key.text, y.key.text))
 	})
 	parts := map[string]*object[geo.Part]{}
-	why := map[string]*spec.Error{} // of claims that are refused, by key
+	var refused []refusedPart
+	agreement := m.agreement(claims)
 	for _, c := range claims {
-		if err := m.contradicts(parts, c.key.child, c.part); err != nil {
-			why[c.key.text] = err
+		if conflict := agreement.Add(c.key.child, &c.part.value); conflict != nil {
+			refused = append(refused, refusedPart{c, conflict})
 			continue
 		}
 		parts[c.key.child] = c.part
@@ -77,20 +78,15 @@ func (b *batch) takeMap(m *geoMap, entries []Entry) {
 			b.faults.clear(c.key.text)
 		}
 	}
-	for _, c := range claims {
-		err := why[c.key.text]
-		if err == nil {
-			continue
-		}
-		if c.last != nil && c.last != c.part && m.contradicts(parts, c.key.child, c.last) == nil {
-			parts[c.key.child] = c.last
-		}
+	takeLast(parts, refused)
+	for _, c := range refused {
 		if c.stale {
 			changed := *b.faults.byKey[c.key.text]
 			changed.Serving = 0
 			b.faults.set(&changed)
 			continue
 		}
+		err := spec.Errorf(c.why.Field, "%q here, %q in %s, which was written earlier", c.why.Here, c.why.There, partKey(m.name, c.why.With))
 		err.Line = lineOf(c.entry.Value, err.Field)
 		b.reject(c.entry, err, servingOf(parts[c.key.child]))
 		b.faults.byKey[c.key.text].entry = c.entry // to be judged again
@@ -144,21 +140,46 @@ func (b *batch) partClaims(m *geoMap, entries []Entry) (claims []partClaim) {
 	return claims
 }
 
-// contradicts says where a part contradicts those that were taken before it.
-func (m *geoMap) contradicts(taken map[string]*object[geo.Part], child string, part *object[geo.Part]) *spec.Error {
-	for _, name := range slices.Sorted(maps.Keys(taken)) {
-		other := taken[name]
-		if m.parts[child] == part && m.parts[name] == other {
-			continue // they stood side by side: to look through a large map again would take long
-		}
-		if here, there := part.value.Default, other.value.Default; here != "" && there != "" && here != there {
-			return spec.Errorf("default", "%q here, %q in %s, which was written earlier", here, there, partKey(m.name, name))
-		}
-		if net, here, there, ok := part.value.Conflict(&other.value); ok {
-			return spec.Errorf("net."+net.String(), "%q here, %q in %s, which was written earlier", here, there, partKey(m.name, name))
+// refusedPart is a claim that contradicts one that was taken.
+type refusedPart struct {
+	partClaim
+	why *geo.Conflict
+}
+
+// agreement is of no parts yet, and good for all claims. Parts that stood side by side agree: to look through
+// a large map again would take long.
+func (m *geoMap) agreement(claims []partClaim) *geo.Agreement {
+	if len(claims) == 1 {
+		return geo.NewAgreement()
+	}
+	var mentions []*geo.Part
+	for _, c := range claims {
+		if m.parts[c.key.child] != c.part {
+			mentions = append(mentions, &c.part.value)
 		}
 	}
-	return nil
+	return geo.NewAgreement(mentions...)
+}
+
+// takeLast has refused keys serve on what they were, where that agrees with the parts that were taken.
+func takeLast(parts map[string]*object[geo.Part], refused []refusedPart) {
+	refused = slices.DeleteFunc(slices.Clone(refused), func(c refusedPart) bool { return c.last == nil || c.last == c.part })
+	if len(refused) == 0 {
+		return
+	}
+	var mentions []*geo.Part
+	for _, c := range refused {
+		mentions = append(mentions, &c.last.value)
+	}
+	agreement := geo.NewAgreement(mentions...)
+	for name, o := range parts {
+		agreement.Add(name, &o.value)
+	}
+	for _, c := range refused {
+		if agreement.Add(c.key.child, &c.last.value) == nil {
+			parts[c.key.child] = c.last
+		}
+	}
 }
 
 // setParts compiles a map anew if it was served with other parts. One without parts keeps what it was until
@@ -212,11 +233,8 @@ func (b *batch) settleMaps() {
 
 // maps is sites for the maps that the pool's members serve by.
 func (p *pool) maps() map[string]string {
-	used, members := map[string]string{}, p.members
-	if p.deleted {
-		members = p.lastMembers
-	}
-	for name, m := range members {
+	used := map[string]string{}
+	for name, m := range p.values() {
 		by := "pool/" + p.name + "/member/" + name
 		for _, served := range m.value.Maps() {
 			key := "map/" + served
@@ -231,7 +249,7 @@ func (p *pool) maps() map[string]string {
 // mapsOf are the maps that the pool's members serve tags of, as far as they are there.
 func (r *Registry) mapsOf(p *pool) map[string]*geo.Map {
 	var of map[string]*geo.Map
-	for _, o := range p.members {
+	for _, o := range p.values() {
 		for _, name := range o.value.Maps() {
 			if m := r.maps[name]; m != nil {
 				if of == nil {
@@ -284,7 +302,11 @@ func (r *Registry) partInTheWay(k key, e Entry) bool {
 	if m == nil {
 		return false
 	}
-	others := maps.Clone(m.parts)
-	delete(others, k.child)
-	return m.contradicts(others, k.child, o) != nil
+	agreement := geo.NewAgreement(&o.value)
+	for name, other := range m.parts {
+		if name != k.child {
+			agreement.Add(name, &other.value)
+		}
+	}
+	return agreement.Add(k.child, &o.value) != nil
 }

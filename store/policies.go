@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -28,11 +29,11 @@ type verdict struct {
 	awaits  string      // what that policy refers to and is not there: the reason of err
 }
 
-// takePolicies brings the policies up to date, all together: pools refer to each other, and of
-// policies that close a circle the one written later is wrong, on every server alike. So every
+// takePolicies brings the policies, and the members that are pools, up to date, all together: pools refer to
+// each other, and of those that close a circle the one written later is wrong, on every server alike. So every
 // policy is judged again, in the order in which they were written.
 func (b *batch) takePolicies() {
-	if len(b.queue[kindPolicy]) == 0 {
+	if len(b.queue[kindPolicy]) == 0 && !b.pooled {
 		return
 	}
 	before := map[string]*object[policy.Spec]{}
@@ -46,39 +47,79 @@ func (b *batch) takePolicies() {
 	for _, p := range b.pools {
 		p.policy = nil
 	}
+	b.lie, b.fall = newLies(), newLies()
+	for _, p := range b.pools { // one that is deleted may serve on
+		if !p.there() && p.compiled != nil {
+			b.keepDeleted(p)
+		}
+	}
+	members := slices.SortedFunc(maps.Values(b.within), func(x, y within) int {
+		return cmp.Or(cmp.Compare(x.object.revision, y.object.revision), strings.Compare(x.key(), y.key()))
+	})
 	for _, c := range claims {
-		v := b.judgePolicy(c)
-		p := b.pools[c.key.name]
-		p.policy = v.serving
-		if waits := v.awaits; v.serving == c.policy && waits != p.waits {
-			p.waits, b.dirty[p.name] = waits, true
-		} else if v.serving != c.policy {
-			p.waits = ""
+		for len(members) > 0 && members[0].object.revision < c.policy.revision {
+			b.judgeWithin(members[0])
+			members = members[1:]
 		}
-		switch {
-		case c.stale:
-			if f := b.faults.byKey[c.key.text]; v.serving == nil && f.Serving != 0 {
-				changed := *f
-				changed.Serving = 0
-				b.faults.set(&changed)
-			}
-		case v.err == nil:
-			b.faults.clear(c.key.text)
-		case v.awaits != "":
-			serving := servingOf(v.serving)
-			if v.serving == c.policy {
-				serving = 0
-			}
-			b.await(c.entry, v.err.Field, v.awaits, serving)
-		case v.err != nil:
-			b.reject(c.entry, v.err, servingOf(v.serving))
-			b.faults.byKey[c.key.text].entry = c.entry // to be judged again
-		}
+		b.takePolicy(c)
+	}
+	for _, m := range members {
+		b.judgeWithin(m)
 	}
 	for name, p := range b.pools {
 		if p.policy != before[name] {
 			b.dirty[name] = true
 		}
+	}
+}
+
+// keepDeleted has a pool that is deleted lie around others, and fall back to others, as it did.
+func (b *batch) keepDeleted(p *pool) {
+	for _, id := range p.compiled.Children() {
+		b.lie.add(p.name, b.poolIDs[id].name)
+	}
+	for _, f := range p.compiled.OnEmpty {
+		if f.Kind == policy.FallbackPool {
+			b.fall.add(p.name, f.Name)
+		}
+	}
+}
+
+// takePolicy gives a pool the policy that a claim leads to.
+func (b *batch) takePolicy(c policyClaim) {
+	v := b.judgePolicy(c)
+	p := b.pools[c.key.name]
+	p.policy = v.serving
+	if v.serving != nil {
+		for _, name := range v.serving.value.FallbackPools() {
+			if name != "" {
+				b.fall.add(p.name, name)
+			}
+		}
+	}
+	if waits := v.awaits; v.serving == c.policy && waits != p.waits {
+		p.waits, b.dirty[p.name] = waits, true
+	} else if v.serving != c.policy {
+		p.waits = ""
+	}
+	switch {
+	case c.stale:
+		if f := b.faults.byKey[c.key.text]; v.serving == nil && f.Serving != 0 {
+			changed := *f
+			changed.Serving = 0
+			b.faults.set(&changed)
+		}
+	case v.err == nil:
+		b.faults.clear(c.key.text)
+	case v.awaits != "":
+		serving := servingOf(v.serving)
+		if v.serving == c.policy {
+			serving = 0
+		}
+		b.await(c.entry, v.err.Field, v.awaits, serving)
+	case v.err != nil:
+		b.reject(c.entry, v.err, servingOf(v.serving))
+		b.faults.byKey[c.key.text].entry = c.entry // to be judged again
 	}
 }
 
@@ -175,30 +216,34 @@ func (b *batch) missingReference(o, last *object[policy.Spec]) (err *spec.Error,
 	return nil, ""
 }
 
-// maxFallbackDepth is how many pools may fall back one to the other.
-const maxFallbackDepth = 32
-
 // circle says what is wrong where a pool with this policy would fall back to itself, or through too
 // many others.
 func (b *batch) circle(pool string, s policy.Spec) *spec.Error {
+	above := b.above(pool, map[string]int{})
 	for i, name := range s.FallbackPools() {
-		if name == "" {
-			continue
+		if name == "" || name != pool && !b.pools[name].there() && !b.pools[pool].fallsTo(b.pools[name]) {
+			continue // it will be judged when it comes
 		}
 		w := walk{registry: b.Registry, target: pool, depth: map[string]int{}}
 		depth := w.from(name)
 		field := fmt.Sprintf("on_empty[%d]", i)
 		switch {
 		case w.circle != nil:
-			return spec.Errorf(field, "pools must not fall back in a circle: %s → %s", pool, strings.Join(w.circle, " → "))
-		case depth >= maxFallbackDepth:
-			return spec.Errorf(field, "pool/%s falls back through %d pools already, expected at most %d in all", name, depth, maxFallbackDepth)
+			return spec.Errorf(field, "pools must not lead to each other in a circle: %s → %s", pool, strings.Join(w.circle, " → "))
+		case above+depth > maxPools:
+			return spec.Errorf(field, "%d pools would lead one to the other, expected at most %d", above+depth, maxPools)
 		}
 	}
 	return nil
 }
 
-// walk goes through all pools that one falls back to, each once.
+// fallsTo says whether p, as it is served, falls back to another.
+func (p *pool) fallsTo(other *pool) bool {
+	return p != nil && p.compiled != nil && other != nil &&
+		slices.ContainsFunc(p.compiled.OnEmpty, func(f policy.Fallback) bool { return f.Kind == policy.FallbackPool && f.Pool == other.id })
+}
+
+// walk goes through all pools that one falls back to, or that lie within it, each once.
 type walk struct {
 	registry *Registry
 	target   string
@@ -219,9 +264,9 @@ func (w *walk) from(name string) (depth int) {
 		return 1
 	}
 	deepest := 0
-	if p := w.registry.pools[name]; p != nil && p.policy != nil {
-		for _, next := range p.policy.value.FallbackPools() {
-			if next != "" && w.circle == nil {
+	for _, down := range []map[string]bool{w.registry.fall.down[name], w.registry.lie.down[name]} {
+		for _, next := range slices.Sorted(maps.Keys(down)) {
+			if w.circle == nil {
 				deepest = max(deepest, w.from(next))
 			}
 		}

@@ -10,6 +10,7 @@ import (
 
 	"meridian/health"
 	"meridian/policy"
+	"meridian/policy/geo"
 	"meridian/spec"
 )
 
@@ -40,6 +41,7 @@ func (b *batch) takeMember(k key, e Entry) {
 		b.faults.clear(k.text)
 		if old != nil {
 			delete(p.members, k.child)
+			b.noteWithin(p, k.child, old)
 			b.memberKeys--
 			b.dirty[k.name] = true
 		}
@@ -62,6 +64,7 @@ func (b *batch) takeMember(k key, e Entry) {
 	}
 	p = b.pool(k.name)
 	p.members[k.child] = &object[policy.MemberSpec]{value: m, text: e.Value, revision: e.Revision, lease: e.Lease}
+	b.noteWithin(p, k.child, old)
 	b.dirty[k.name] = true
 	b.faults.clear(k.text)
 	b.wake("pool/" + k.name)
@@ -90,7 +93,7 @@ func (b *batch) compile(p *pool) {
 	if p.deleted = !p.there(); p.deleted {
 		return
 	}
-	p.lastPolicy, p.lastMembers = p.policy, maps.Clone(p.members)
+	p.lastPolicy = p.policy
 	b.mended("pool/" + p.name + "/policy")
 	var written policy.Spec
 	if p.policy != nil {
@@ -110,29 +113,73 @@ func (b *batch) compile(p *pool) {
 		}
 		onEmpty = append(onEmpty, f)
 	}
-	var members []policy.Member
 	complaints := map[string]string{} // by member
-	for _, name := range p.seated(complaints) {
-		m := p.members[name].value
-		if m.Leaving {
-			continue
-		}
-		members = append(members, m.Compile(name))
-	}
-	p.compiled = policy.New(p.name, written, onEmpty, members, b.mapsOf(p))
+	members := b.members(p, complaints)
+	p.lastMembers = p.kept()
+	p.compiled = policy.New(p.name, written, members, policy.Surroundings{
+		OnEmpty: onEmpty, Maps: b.mapsOf(p), Sites: b.sitesOf(p), Pools: b.edit.Pools(),
+	})
 	b.watch(p, complaints)
+	b.override(p)
 	b.edit.SetPool(p.id, p.compiled)
 	b.markUnregistered(p, complaints)
-	for name := range p.members {
-		if key := "pool/" + p.name + "/member/" + name; complaints[name] != "" {
+	for name, o := range p.members {
+		key := "pool/" + p.name + "/member/" + name
+		why := cmp.Or(p.excluded[name], p.odd[name])
+		if why == nil {
+			delete(p.before, name)
+		}
+		if why != nil {
+			b.pend(&Fault{
+				Key: key, Revision: o.revision, Field: why.field, Error: why.reason,
+				Serving: servingOf(p.before[name]), Awaits: why.awaits,
+			})
+		} else if complaints[name] != "" {
 			b.standing(key, "", complaints[name])
-		} else if f := b.missingTag(p.members[name]); f != nil {
+		} else if f := b.missingTag(o); f != nil {
 			f.Key = key
 			b.pend(f)
 		} else {
 			b.mended(key)
 		}
 	}
+}
+
+// members are those of the pool that can be, sorted by name.
+func (b *batch) members(p *pool, complaints map[string]string) (members []policy.Member) {
+	p.odd = nil // that is to be found out
+	for _, name := range p.seated(complaints) {
+		m, ok := b.member(name, p.members[name]), true
+		if p.excluded[name] != nil {
+			if m, ok = b.lastGood(p, name); !ok {
+				delete(p.before, name)
+			}
+		}
+		if ok && !p.served(name, p.members[name]).value.Leaving {
+			members = append(members, m)
+		}
+	}
+	return b.ofKind(p, members)
+}
+
+// member compiles the value of one.
+func (b *batch) member(name string, o *object[policy.MemberSpec]) policy.Member {
+	m := o.value.Compile(name)
+	if child := b.pools[m.Pool]; m.Pool != "" && child != nil {
+		m.Child = child.id
+	}
+	return m
+}
+
+// sitesOf are the places of the sites that the pool's members stand at.
+func (r *Registry) sitesOf(p *pool) map[string]geo.Point {
+	sites := map[string]geo.Point{}
+	for _, o := range p.values() {
+		if site := r.sites[o.value.Site]; site != nil {
+			sites[o.value.Site] = site.value.Point()
+		}
+	}
+	return sites
 }
 
 // seated returns the names of the pool's members, sorted. Of more than a pool may have those written
@@ -166,8 +213,15 @@ func (b *batch) watch(p *pool, complaints map[string]string) {
 	var list []watched
 	for i := range p.compiled.Members {
 		m := &p.compiled.Members[i]
-		written := p.members[m.Name].value
-		for j, addr := range m.Addrs {
+		if b.heldUp(p, m) {
+			continue
+		}
+		written := p.served(m.Name, p.members[m.Name]).value
+		addrs := m.Addrs
+		if m.Checks > 0 {
+			addrs = []netip.Addr{*written.CheckAddr}
+		}
+		for j, addr := range addrs {
 			if written.CheckAddr != nil {
 				addr = *written.CheckAddr
 			}
@@ -175,7 +229,7 @@ func (b *batch) watch(p *pool, complaints map[string]string) {
 			list = append(list, watched{id, i, j})
 		}
 		// A tcp check has no port of its own to fall back on.
-		if check.Port(written.Port) == 0 {
+		if len(addrs) > 0 && check.Port(written.Port) == 0 {
 			complaints[m.Name] = fmt.Sprintf("check/%s names no port, so the member has to: until then it counts as down", name)
 		}
 	}
@@ -224,6 +278,9 @@ func (b *batch) settlePools() {
 
 func (b *batch) dropPool(p *pool) {
 	delete(b.pools, p.name)
+	b.dirty[p.name] = true // to whom refers to it from without
+	b.lie.forget(p.name)
+	b.fall.forget(p.name)
 	b.poolIDs[p.id] = nil
 	b.edit.SetPool(p.id, nil)
 	b.targets.set(p.name, nil, nil, nil)
@@ -239,19 +296,29 @@ func (p *pool) refersTo() (ids []policy.ID) {
 			ids = append(ids, f.Pool)
 		}
 	}
-	return ids
+	return append(ids, p.compiled.Children()...)
+}
+
+// referring is the key by which a pool, as it is served, refers to another.
+func (p *pool) referring(id policy.ID) string {
+	for i := range p.compiled.Members {
+		if m := &p.compiled.Members[i]; m.Pool != "" && m.Child == id {
+			return "pool/" + p.name + "/member/" + m.Name
+		}
+	}
+	return "pool/" + p.name + "/policy"
 }
 
 // poolReferrer names what is served and refers to p, "" if nothing does.
 func (b *batch) poolReferrer(p *pool, pools map[*pool]bool) string {
 	first := ""
 	for other := range pools {
-		if first == "" || other.name < first {
-			first = other.name
+		if key := other.referring(p.id); first == "" || key < first {
+			first = key
 		}
 	}
 	if first != "" {
-		return "pool/" + first + "/policy"
+		return first
 	}
 	switch n := b.edit.References(p.id); n {
 	case 0:

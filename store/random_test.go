@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"regexp"
 	"slices"
@@ -30,8 +31,8 @@ var choices = map[string][]string{
 	"zone/z.example.com/soa":           {`{"ns":["ns1.example.net."]}`},
 	"zone/z.example.com/name/q/A":      {"192.0.2.77"},
 	"site/fra":                         {`{}`, `{"country":"DE"}`, `{"country":"X"}`},
-	"map/net/a":                        {`{"net":{"192.0.2.0/24":"t"}}`, `{"net":{"10.0.0.0/8":"u"},"default":"t"}`, `{"net":{}}`},
-	"map/net/b":                        {`{"net":{"192.0.2.0/24":"v","2001:db8::/32":"t"}}`, `{"default":"u"}`, `{"net":{"10.0.0.0/8":"u"}}`},
+	"map/net/a":                        {`{"net":{"192.0.2.0/24":"t"}}`, `{"net":{"10.0.0.0/8":"u"},"default":"t"}`, `{"net":{}}`, `{"asn":{"1":"t"},"country":{"DE":"u"}}`},
+	"map/net/b":                        {`{"net":{"192.0.2.0/24":"v","2001:db8::/32":"t"}}`, `{"default":"u"}`, `{"net":{"10.0.0.0/8":"u"}}`, `{"asn":{"1":"u"}}`, `{"country":{"DE":"v","US":"t"}}`},
 	"check/web":                        {`{"http":{}}`, `{"tcp":{"port":80}}`, `{}`},
 	"pool/p/policy":                    {`{}`, `{"policy":"geo"}`, `{"steps":["geo"]}`, `{"check":"web"}`, `{"on_empty":["pool:q"]}`, `{"policy":"x"}`},
 	"pool/p/member/m":                  {"192.0.2.10", `{"addr":["192.0.2.11"],"site":"fra"}`, "x", `{"addr":["192.0.2.12"],"serves":["map:net/t"]}`},
@@ -39,12 +40,21 @@ var choices = map[string][]string{
 	"pool/q/policy":                    {`{"on_empty":["pool:p","nodata"]}`, `{"steps":["up"]}`},
 	"pool/q/member/n":                  {`{"addr":["192.0.2.20","2001:db8::20"]}`, `{"addr":["192.0.2.20"],"site":"fra"}`},
 	"pool/late/member/l":               {"192.0.2.30"},
+	"pool/p/member/w":                  {`{"pool":"q"}`, `{"pool":"r"}`, "192.0.2.14", `{"cname":"p.example.org."}`},
+	"pool/q/member/w":                  {`{"pool":"r","site":"fra"}`, `{"pool":"p"}`, `{"cname":"q.example.org."}`},
+	"pool/r/member/w":                  {`{"pool":"p"}`, `{"pool":"late"}`, "192.0.2.41", `{"cname":"r.example.org."}`},
+	"pool/r/policy":                    {`{"min_up":2}`, `{"policy":"multivalue","on_empty":["pool:q"]}`, `{"min_up":0}`},
+	"zone/example.com/name/r/steer":    {`{"pool":"r"}`, `{"pool":"p"}`},
+	"override/member/p/m":              {`{"state":"drain"}`, `{"state":"drain","until":"2020-01-01T00:00:00Z"}`, `{"weight":0}`, `{"state":"of"}`},
+	"override/pool/q":                  {`{"state":"down"}`, `{"state":"up"}`},
+	"override/site/fra":                {`{"state":"drain"}`, `{"weight":7}`},
+	"latch/p":                          {`{"tier":2}`, `{"tier":0}`},
 	"zone/example.com/name/wrong/TYPO": {"x"},
 }
 
 var randomQuestions = []string{
 	"example.com SOA", "a.example.com A", "a.example.com A 192.0.2.5", "a.example.com A 10.1.2.3", "a.example.com A 198.51.100.1",
-	"a.example.com AAAA", "a.example.com TXT", "b.example.com A",
+	"a.example.com AAAA", "a.example.com TXT", "r.example.com A", "r.example.com AAAA", "r.example.com TXT", "b.example.com A",
 	"z.example.com SOA", "q.z.example.com A", "x.y.z.example.com A", "y.z.example.com A", "w.z.example.com TXT", "wrong.example.com A",
 }
 
@@ -80,6 +90,11 @@ func TestRandomChanges(t *testing.T) {
 			}
 			history = append(history, strings.Join(batch, " | "))
 			s.change(batch...)
+			if random.IntN(3) == 0 {
+				state := fmt.Sprintf("web 192.0.2.%d:80 %s", 10+random.IntN(5), []string{"up", "down", "unknown"}[random.IntN(3)])
+				history = append(history, "state "+state)
+				s.runState(state)
+			}
 			if compare(t, s) {
 				compared++
 			}
@@ -103,6 +118,9 @@ var sinceWhen = regexp.MustCompile(` @\d+(?:: the zone has names)`)
 func compare(t *testing.T, s *scene) bool {
 	fresh := newScene()
 	fresh.keys, fresh.revision = s.keys, s.revision
+	for _, r := range s.registry.targets.reports() {
+		fresh.registry.targets.known[r.TargetID] = r
+	}
 	fresh.readAll()
 	again := s.run(t, "faults")
 	remembers := false
@@ -193,9 +211,16 @@ func compareRecalled(t *testing.T, s *scene) {
 	}
 }
 
-// askAll gives all answers but for serials, which a registry that reads anew cannot know.
+// askAll gives all answers but for serials, which a registry that reads anew cannot know, and the words of
+// all members.
 func askAll(t *testing.T, s *scene) string {
 	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(s.registry.pools)) {
+		p := s.registry.pools[name].compiled
+		for i := range p.Members {
+			fmt.Fprintf(&b, "%s/%s %x\n", name, p.Members[i].Name, p.Health(i))
+		}
+	}
 	for _, q := range randomQuestions {
 		for line := range strings.Lines(s.run(t, "ask "+q)) {
 			if f := strings.Fields(line); len(f) > 6 && f[3] == "SOA" {

@@ -31,6 +31,15 @@ type Registry struct {
 	orphans  map[string]zones.Owner // zones that may have names but no soa, by name; their apexes
 	keysOf   map[string]int         // by zone, how many keys its names have
 
+	overrides map[string]*object[health.Override] // by key
+	ended     map[string]bool                     // those whose time is over, and that count no more
+	latches   map[string]*object[health.Latch]    // by key
+
+	within map[string]within          // members that are pools, by key
+	wanted map[string]map[string]bool // by the pool that they are, the keys of those
+	lie    lies                       // which pools do lie within which
+	fall   lies                       // which pools do fall back to which
+
 	nameKeys, memberKeys int // how many keys of names, and members, have made something
 
 	log       *slog.Logger
@@ -69,6 +78,10 @@ type pool struct {
 	compiled *policy.Pool
 	deleted  bool // all its keys are gone, but it is still referred to
 
+	excluded map[string]*excluded                  // of members, those that are pools and cannot be
+	odd      map[string]*excluded                  // those that are names among addresses, or the other way round
+	before   map[string]*object[policy.MemberSpec] // what both were before, which serves on
+
 	// What compiled was made of, where deleted.
 	lastPolicy  *object[policy.Spec]
 	lastMembers map[string]*object[policy.MemberSpec]
@@ -80,7 +93,7 @@ func (p *pool) there() bool { return p != nil && (p.claimed || len(p.members) > 
 
 // NewRegistry returns a registry that has read nothing.
 func NewRegistry(log *slog.Logger) *Registry {
-	return &Registry{
+	r := &Registry{
 		sites:   map[string]*object[policy.Site]{},
 		checks:  map[string]*object[health.Check]{},
 		maps:    map[string]*geoMap{},
@@ -95,7 +108,16 @@ func NewRegistry(log *slog.Logger) *Registry {
 		serials: map[string]uint32{},
 
 		unregistered: map[string]time.Time{},
+		overrides:    map[string]*object[health.Override]{},
+		ended:        map[string]bool{},
+		latches:      map[string]*object[health.Latch]{},
+		within:       map[string]within{},
+		wanted:       map[string]map[string]bool{},
+		lie:          newLies(),
+		fall:         newLies(),
 	}
+	r.targets.derive = r.derive
+	return r
 }
 
 // Faults are the keys that are not served as they stand, by key.
@@ -127,6 +149,7 @@ type batch struct {
 	keys    map[string]key         // of the queues, names apart: they may be a million
 	taken   map[string]bool        // those of keys that were taken already
 	dirty   map[string]bool        // pools to compile
+	pooled  bool                   // which pools are there, or members that are pools, may have changed
 	steers  map[string]zones.Steer // values of steered names, decoded
 	changed map[string]bool        // keys of sites and checks that were taken, and maps that were compiled, as "map/<map>"
 }
@@ -309,6 +332,8 @@ func (b *batch) take(k key, e Entry) {
 		b.changed[k.text] = true
 	case kindMember:
 		b.takeMember(k, e)
+	case kindOverride, kindLatch:
+		b.takeOverride(k, e)
 	case kindSOA:
 		b.takeSOA(k, e)
 	}
@@ -379,13 +404,12 @@ func (b *batch) mended(text string) {
 // finish compiles what changed and settles what was deleted.
 func (b *batch) finish() {
 	b.markUsers()
-	for _, name := range slices.Sorted(maps.Keys(b.dirty)) {
-		b.compile(b.pools[name])
-	}
+	b.compileAll()
 	b.settlePools()
 	settle(b, b.sites, "site/", (*pool).sites)
 	settle(b, b.checks, "check/", (*pool).checks)
 	b.settleMaps()
+	b.settleOverrides()
 	b.settleZones()
 	b.settleGuard()
 }
@@ -408,11 +432,8 @@ func (b *batch) markUsers() {
 
 // sites returns the keys of the sites that the pool's members stand at, each with a key that says so.
 func (p *pool) sites() map[string]string {
-	used, members := map[string]string{}, p.members
-	if p.deleted {
-		members = p.lastMembers
-	}
-	for name, m := range members {
+	used := map[string]string{}
+	for name, m := range p.values() {
 		key, by := "site/"+m.value.Site, "pool/"+p.name+"/member/"+name
 		if m.value.Site != "" && (used[key] == "" || by < used[key]) {
 			used[key] = by

@@ -43,8 +43,14 @@ func (r *Registry) Image() *Image {
 			img.add(partKey(m.name, part), o.text, o.revision, 0, m.deleted)
 		}
 	}
+	for key, o := range r.overrides {
+		img.add(key, o.text, o.revision, o.lease, false)
+	}
+	for key, o := range r.latches {
+		img.add(key, o.text, o.revision, o.lease, false)
+	}
 	for _, p := range r.pools {
-		chain, members := p.policy, p.members
+		chain, members := p.policy, p.kept()
 		if p.deleted {
 			chain, members = p.lastPolicy, p.lastMembers
 		}
@@ -124,7 +130,7 @@ func (r *Registry) Restore(img *Image) *zones.Snapshot {
 	// An image of a server that took what this one does not: its names must not lead nowhere.
 	for id := range img.Names.Referred() {
 		if int(id) >= len(b.snapshot.Pools) || b.snapshot.Pools[id] == nil {
-			b.edit.SetPool(id, policy.New(fmt.Sprintf("pool %d of the disk image", id), policy.Spec{}, nil, nil, nil))
+			b.edit.SetPool(id, policy.New(fmt.Sprintf("pool %d of the disk image", id), policy.Spec{}, nil, policy.Surroundings{}))
 		}
 	}
 	return b.commit()

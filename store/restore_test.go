@@ -62,7 +62,7 @@ func TestRecall(t *testing.T) {
 		{"a policy", []string{soa, `put zone/example.com/name/a/steer {"pool":"p"}`, "put pool/p/member/m 192.0.2.1", "put pool/p/member/n 192.0.2.2",
 			`put pool/p/policy {"policy":"multivalue"}`, `put pool/p/policy {"policy":"x"}`}, "a.example.com A",
 			"found\na.example.com. 30 IN A 192.0.2.1", "found\na.example.com. 30 IN A 192.0.2.1\na.example.com. 30 IN A 192.0.2.2",
-			`pool/p/policy @6 (serving @5): policy: unknown policy "x", expected one of weighted, failover, multivalue, geo`},
+			`pool/p/policy @6 (serving @5): policy: unknown policy "x", expected one of weighted, failover, multivalue, sticky, geo, geoproximity, latency`},
 		{"what refers to a pool that is not there", []string{soa, "put pool/p/member/m 192.0.2.1", `put zone/example.com/name/a/steer {"pool":"p"}`,
 			`put zone/example.com/name/a/steer {"pool":"q"}`}, "a.example.com A",
 			"servfail", "found\na.example.com. 30 IN A 192.0.2.1",

@@ -74,6 +74,8 @@ func isMember(key string) bool {
 	return strings.HasPrefix(key, "pool/") && strings.Contains(key, "/member/")
 }
 
+func isOverride(key string) bool { return strings.HasPrefix(key, "override/") }
+
 // ownerZone is the zone of a name's key, "" for other keys.
 func ownerZone(key string) string {
 	if ownerPrefix(key) == "" {

@@ -13,6 +13,7 @@ type targets struct {
 	byPool  map[string][]watched
 	known   map[health.TargetID]health.Report // from before, of targets that are not there (yet)
 	changed bool                              // since list was last called
+	derive  func(pool string)                 // called where the state of a member of that pool may have changed
 }
 
 // target is one thing to check.
@@ -102,6 +103,7 @@ func (t *targets) report(r health.Report) {
 	tg.state, tg.reason = r.State, r.Reason
 	for _, ref := range tg.refs {
 		ref.pool.SetHealth(ref.member, ref.addr, r.State, r.Reason)
+		t.derive(ref.pool.Name)
 	}
 }
 

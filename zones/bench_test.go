@@ -22,7 +22,7 @@ func bigSnapshot(t testing.TB, n int) *Snapshot {
 		o := scene(t, fmt.Sprintf("pool web\n  a 192.0.2.%d+", i)).Pools[0].Members[0]
 		members[i] = policy.Member{Name: fmt.Sprint("m", i), Addrs: o.Addrs, Weight: 1, Tier: 1}
 	}
-	pool := policy.New("web", policy.Spec{}, nil, members, nil)
+	pool := policy.New("web", policy.Spec{}, members, policy.Surroundings{})
 	for i := range members {
 		pool.SetHealth(i, 0, health.Up, "")
 	}

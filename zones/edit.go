@@ -218,7 +218,10 @@ func (e *Edit) SetPool(id policy.ID, p *policy.Pool) {
 	e.next.Pools[id] = p
 }
 
-// SetGeo has d, which may be nil, say where clients are.
+// Pools are those of the snapshot to come, by ID.
+func (e *Edit) Pools() []*policy.Pool { return e.next.Pools }
+
+// SetGeo puts a database in the place of the one there is; nil: none.
 func (e *Edit) SetGeo(d *geo.Database) { e.next.Geo = d }
 
 // Commit returns the changed snapshot. The edit is of no more use.

@@ -235,7 +235,7 @@ func (l *lookup) steer(p stored) {
 func (l *lookup) choose(d *policy.Decision, name *Name, p stored, typ uint16) {
 	pool := l.s.Pools[p.pool()]
 	client := &l.q.Client
-	client.Family = policy.IPv4
+	client.Type, client.Family = typ, policy.IPv4
 	if typ == dns.TypeAAAA {
 		client.Family = policy.IPv6
 	}
@@ -245,7 +245,7 @@ func (l *lookup) choose(d *policy.Decision, name *Name, p stored, typ uint16) {
 		*d = policy.Decision{Outcome: policy.NoData}
 		return
 	}
-	policy.Select(d, pool, l.s.Pools, client, l.q.Random, &l.a.scratch, l.t.decision())
+	policy.Select(d, pool, &l.s.World, client, l.q.Random, &l.a.scratch, l.t.decision())
 	if d.Outcome == policy.Chosen { // what is not there passes soon, and is told to everybody
 		l.a.Scope = max(l.a.Scope, d.Scope)
 	}

@@ -49,7 +49,7 @@ func scene(t testing.TB, text string) *Snapshot {
 				}
 				s.OnEmpty, fallbacks = pool[2:], []policy.Fallback{f}
 			}
-			p := policy.New(pool[1], s, fallbacks, members, nil)
+			p := policy.New(pool[1], s, members, policy.Surroundings{OnEmpty: fallbacks})
 			for i := range states {
 				for j, state := range states[i] {
 					p.SetHealth(i, j, state, "")

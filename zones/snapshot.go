@@ -10,16 +10,14 @@ import (
 	"github.com/miekg/dns"
 
 	"meridian/policy"
-	"meridian/policy/geo"
 )
 
 // Snapshot is the configuration compiled at one revision of the registry. It is immutable but for
 // the health words of its pools. Make the next one with Edit.
 type Snapshot struct {
+	policy.World
 	Revision int64
-	Pools    []*policy.Pool // by policy.ID; nil where no pool has that ID
-	Names    int            // that exist, empty non-terminals included
-	Geo      *geo.Database  // where clients are; nil where no file says
+	Names    int // that exist, empty non-terminals included
 
 	names  *names
 	order  index                // of all that is in names

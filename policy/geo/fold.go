@@ -25,3 +25,21 @@ func Fold(a netip.Addr) (folded netip.Addr, offset uint8) {
 	}
 	return a, 0
 }
+
+// Folded are the networks whose addresses Fold takes for IPv4.
+var Folded = []netip.Prefix{
+	netip.MustParsePrefix("::ffff:0:0/96"), // mapped (RFC 4291 §2.5.5.2)
+	netip.MustParsePrefix("64:ff9b::/96"),  // NAT64 (RFC 6052 §2.1)
+	netip.MustParsePrefix("2002::/16"),     // 6to4 (RFC 3056 §2)
+	netip.MustParsePrefix("2001::/32"),     // Teredo (RFC 4380 §4)
+}
+
+// FoldedIn returns which of Folded a network lies in; ok is false where it lies in none.
+func FoldedIn(p netip.Prefix) (in netip.Prefix, ok bool) {
+	for _, f := range Folded {
+		if p.Bits() >= f.Bits() && f.Contains(p.Addr()) {
+			return f, true
+		}
+	}
+	return in, false
+}

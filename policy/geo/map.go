@@ -4,127 +4,29 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
-
-	"meridian/spec"
 )
-
-// Part is a part of a map as an operator writes it: the value of map/<map>/<part>.
-type Part struct {
-	Net     map[netip.Prefix]string `json:"net,omitzero"`     // tags of networks
-	Default string                  `json:"default,omitzero"` // the tag of what no network of the map covers
-}
-
-var form = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`)
-
-// CheckTag says whether text can be a tag.
-func CheckTag(text string) error { return check("a tag", text) }
-
-// CheckName says whether text can be the name of a map.
-func CheckName(text string) error { return check("the name of a map", text) }
-
-func check(what, text string) error {
-	if !form.MatchString(text) {
-		return fmt.Errorf("%q is not %s: expected 1 to 63 small letters, digits, dots, hyphens and underscores, a letter or digit at both ends", text, what)
-	}
-	return nil
-}
-
-// Validate says what is wrong with p, as a *spec.Error: of several wrong networks, with the first.
-func (p *Part) Validate() error {
-	if p.Net == nil && p.Default == "" {
-		return spec.Errorf("", `it says nothing, expected "net" or "default"`)
-	}
-	if p.Net != nil && len(p.Net) == 0 {
-		return spec.Errorf("net", `expected at least one network, such as {"10.0.0.0/8":"office"}`)
-	}
-	var wrong *netip.Prefix
-	var why error
-	checked := map[string]error{}
-	for net, tag := range p.Net {
-		bad, known := checked[tag]
-		if !known {
-			bad = CheckTag(tag)
-			checked[tag] = bad
-		}
-		if err := checkNet(net); err != nil {
-			bad = err
-		}
-		if bad != nil && (wrong == nil || comparePrefixes(net, *wrong) < 0) {
-			wrong, why = &net, bad
-		}
-	}
-	if wrong != nil {
-		return spec.Errorf(strings.TrimSuffix("net."+netText(*wrong), "."), "%v", why)
-	}
-	if p.Default != "" {
-		if err := CheckTag(p.Default); err != nil {
-			return spec.Errorf("default", "%v", err)
-		}
-	}
-	return nil
-}
-
-func checkNet(p netip.Prefix) error {
-	if !p.IsValid() { // what "" is decoded to
-		return fmt.Errorf(`expected a network such as "10.0.0.0/8"`)
-	}
-	if p.Addr().Is4In6() && p.Bits() >= 96 {
-		return fmt.Errorf("IPv4 in IPv6 form, expected %v", netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96).Masked())
-	}
-	if p != p.Masked() {
-		return fmt.Errorf("bits are set beyond the prefix, expected %v", p.Masked())
-	}
-	return nil
-}
-
-// netText is a network as it was written, in the only spelling that is right.
-func netText(p netip.Prefix) string {
-	if !p.IsValid() {
-		return ""
-	}
-	return p.String()
-}
-
-func comparePrefixes(x, y netip.Prefix) int {
-	if c := x.Addr().Compare(y.Addr()); c != 0 {
-		return c
-	}
-	return x.Bits() - y.Bits()
-}
-
-// Conflict returns a network to which p and q give different tags, and those; ok is false where there is none.
-func (p *Part) Conflict(q *Part) (net netip.Prefix, here, there string, ok bool) {
-	if len(p.Net) > len(q.Net) { // look the few up among the many
-		net, there, here, ok = q.Conflict(p)
-		return net, here, there, ok
-	}
-	for n, tag := range p.Net {
-		other, both := q.Net[n]
-		if both && other != tag && (!ok || comparePrefixes(n, net) < 0) {
-			net, here, there, ok = n, tag, other, true
-		}
-	}
-	return net, here, there, ok
-}
 
 // Tag stands for a tag of a map. 0 is none.
 type Tag uint32
 
-// Map gives addresses tags. It is immutable.
+// Map gives addresses tags: by the longest network of the map around one, else by its autonomous system, else
+// by its country, else all the same. It is immutable.
 type Map struct {
+	table   *Table         // of Tags
+	asn     map[uint32]Tag // nil where no part has any
+	country []Tag          // by Country; nil where no part has any
+	other   Tag            // of what nothing else covers
+
 	name  string
 	parts []Part
 	tags  []string // by Tag, sorted; the first is ""
-	other Tag      // of what no network covers
-	table *Table   // of Tags
 }
 
 // NewMap makes a map of its parts, by name. Where they contradict each other, the last by name counts.
 func NewMap(name string, parts map[string]Part) *Map {
-	m := &Map{name: name, tags: []string{""}}
+	m := &Map{name: name}
 	size := 0
 	seen := map[string]Tag{"": 0}
 	for _, part := range slices.Sorted(maps.Keys(parts)) {
@@ -132,9 +34,9 @@ func NewMap(name string, parts map[string]Part) *Map {
 		m.parts = append(m.parts, p)
 		size += len(p.Net)
 		seen[p.Default] = 0
-		for _, tag := range p.Net {
-			seen[tag] = 0
-		}
+		see(seen, p.Net)
+		see(seen, p.ASN)
+		see(seen, p.Country)
 	}
 	m.tags = slices.Sorted(maps.Keys(seen))
 	for i, tag := range m.tags {
@@ -145,6 +47,7 @@ func NewMap(name string, parts map[string]Part) *Map {
 		for net, tag := range p.Net {
 			entries = append(entries, Entry{net, uint32(seen[tag])})
 		}
+		m.addOrigins(&p, seen)
 		if p.Default != "" {
 			m.other = seen[p.Default]
 		}
@@ -153,20 +56,114 @@ func NewMap(name string, parts map[string]Part) *Map {
 	return m
 }
 
-// Lookup returns the tag of an address, and the length of the shortest prefix around it that the map treats
-// alike: all of it covered by networks of one tag, or by none.
-func (m *Map) Lookup(a netip.Addr) (tag Tag, length uint8) {
-	value, length := m.table.Lookup(a)
-	if value == 0 {
-		return m.other, length
+func see[K comparable](seen map[string]Tag, tags map[K]string) {
+	for _, tag := range tags {
+		seen[tag] = 0
 	}
-	return Tag(value), length
 }
 
-// Covers says whether a network, not the default, covers an address.
-func (m *Map) Covers(a netip.Addr) bool {
-	value, _ := m.table.Lookup(a)
-	return value != 0
+// addOrigins adds the autonomous systems and countries of a part.
+func (m *Map) addOrigins(p *Part, tags map[string]Tag) {
+	if len(p.ASN) > 0 && m.asn == nil {
+		m.asn = map[uint32]Tag{}
+	}
+	for n, tag := range p.ASN {
+		m.asn[n] = tags[tag]
+	}
+	if len(p.Country) > 0 && m.country == nil {
+		m.country = make([]Tag, Countries)
+	}
+	for code, tag := range p.Country {
+		if c, err := ParseCountry(code); err == nil {
+			m.country[c] = tags[tag]
+		}
+	}
+}
+
+// Lookup returns the tag of an address, and the length of a prefix around it all of which has that tag: the
+// longest of those of the look-ups that it took. d says of what autonomous system and country an address is,
+// and is asked only where no network covers it and a part has such tags; nil knows nothing.
+func (m *Map) Lookup(d *Database, a netip.Addr) (tag Tag, length uint8) {
+	value, length := m.table.Lookup(a)
+	switch {
+	case value != 0:
+		return Tag(value), length
+	case m.asn == nil && m.country == nil:
+		return m.other, length
+	}
+	return m.byOrigin(d, a, length)
+}
+
+// byOrigin is Lookup where no network covers a, nor any address of a prefix of that length around it.
+func (m *Map) byOrigin(d *Database, a netip.Addr, length uint8) (tag Tag, longest uint8) {
+	if m.asn != nil {
+		n, l := d.ASN(a)
+		length = max(length, l)
+		if tag := m.asn[n]; tag != 0 && n != 0 {
+			return tag, length
+		}
+	}
+	if m.country != nil {
+		c, _, l := d.Country(a)
+		length = max(length, l)
+		if tag := m.country[c]; tag != 0 {
+			return tag, length
+		}
+	}
+	return m.other, length
+}
+
+// Why says in words why an address has the tag that Lookup gives it, or none: "10.0.0.0/8 is office",
+// "country DE is eu (no database says its asn)", "by default us". It takes its time: for explanations.
+func (m *Map) Why(d *Database, a netip.Addr) string {
+	tag, _ := m.Lookup(d, a)
+	if net, ok := m.Net(a); ok {
+		return fmt.Sprintf("%v is %s", net, m.Name(tag))
+	}
+	why, passed := m.whyOrigin(d, a)
+	switch {
+	case why == "" && tag != 0:
+		why = "by default " + m.Name(tag)
+	case why == "":
+		why = "nothing covers it, and there is no default"
+	}
+	if len(passed) > 0 {
+		why += " (" + strings.Join(passed, ", ") + ")"
+	}
+	return why
+}
+
+// whyOrigin is Why where no network covers a: "" if neither its autonomous system nor its country has a tag;
+// and what there was to say of those that have none.
+func (m *Map) whyOrigin(d *Database, a netip.Addr) (why string, passed []string) {
+	if m.asn != nil {
+		switch n, _ := d.ASN(a); {
+		case n == 0:
+			passed = append(passed, "no database says its asn")
+		case m.asn[n] == 0:
+			passed = append(passed, fmt.Sprintf("asn %d has no tag", n))
+		default:
+			return fmt.Sprintf("asn %d is %s", n, m.Name(m.asn[n])), passed
+		}
+	}
+	if m.country != nil {
+		switch c, _, _ := d.Country(a); {
+		case c == 0:
+			passed = append(passed, "no database says its country")
+		case m.country[c] == 0:
+			passed = append(passed, fmt.Sprintf("country %v has no tag", c))
+		default:
+			return fmt.Sprintf("country %v is %s", c, m.Name(m.country[c])), passed
+		}
+	}
+	return "", passed
+}
+
+// Covers says whether a network covers an address, and the length of the shortest prefix around it of which
+// that holds as well.
+func (m *Map) Covers(a netip.Addr) (covered bool, length uint8) {
+	value, length := m.table.Lookup(a)
+	return value != 0, length
 }
 
 // Tag returns the tag of that name, 0 if the map has none.
@@ -201,5 +198,5 @@ func (m *Map) Net(a netip.Addr) (net netip.Prefix, ok bool) {
 	return netip.Prefix{}, false
 }
 
-// Bytes is how much memory look-ups use; what was written takes more.
+// Bytes is how much memory look-ups of networks use; what was written takes more.
 func (m *Map) Bytes() int { return m.table.Bytes() }

@@ -1,84 +1,9 @@
 package geo
 
 import (
-	"errors"
-	"fmt"
 	"net/netip"
-	"strings"
 	"testing"
-
-	"meridian/spec"
 )
-
-// part reads "10.0.0.0/8=office 192.0.2.0/24=lab *=rest".
-func part(text string) Part {
-	var p Part
-	for one := range strings.FieldsSeq(text) {
-		net, tag, _ := strings.Cut(one, "=")
-		if net == "*" {
-			p.Default = tag
-			continue
-		}
-		if p.Net == nil {
-			p.Net = map[netip.Prefix]string{}
-		}
-		p.Net[netip.MustParsePrefix(net)] = tag
-	}
-	return p
-}
-
-func TestPartFaults(t *testing.T) {
-	tests := []struct {
-		part Part
-		want string // "" for none
-	}{
-		{part("10.0.0.0/8=office"), ""},
-		{part("*=us"), ""},
-		{part("0.0.0.0/0=a ::/0=b 192.0.2.1/32=c-1_x.y *=a"), ""},
-		{Part{}, `it says nothing, expected "net" or "default"`},
-		{Part{Net: map[netip.Prefix]string{}}, `net: expected at least one network, such as {"10.0.0.0/8":"office"}`},
-		{Part{Net: map[netip.Prefix]string{{}: "office"}}, `net: expected a network such as "10.0.0.0/8"`},
-		{part("10.1.2.3/8=office"), "net.10.1.2.3/8: bits are set beyond the prefix, expected 10.0.0.0/8"},
-		{part("2001:db8::1/32=office"), "net.2001:db8::1/32: bits are set beyond the prefix, expected 2001:db8::/32"},
-		{part("::ffff:10.1.0.0/112=office"), "net.::ffff:10.1.0.0/112: IPv4 in IPv6 form, expected 10.1.0.0/16"},
-		{part("10.0.0.0/8=Office"), `net.10.0.0.0/8: "Office" is not a tag: expected 1 to 63 small letters, digits, dots, hyphens and underscores, a letter or digit at both ends`},
-		{part("10.0.0.0/8="), `net.10.0.0.0/8: "" is not a tag: expected 1 to 63 small letters, digits, dots, hyphens and underscores, a letter or digit at both ends`},
-		{part("*=" + strings.Repeat("x", 64)), `default: "` + strings.Repeat("x", 64) + `" is not a tag: expected 1 to 63 small letters, digits, dots, hyphens and underscores, a letter or digit at both ends`},
-		{part("10.0.0.1/8=a 10.0.0.1/9=B 9.0.0.1/8=c"), "net.9.0.0.1/8: bits are set beyond the prefix, expected 9.0.0.0/8"}, // the first
-	}
-	for _, test := range tests {
-		got := ""
-		if err := test.part.Validate(); err != nil {
-			got = err.Error()
-			if e := (*spec.Error)(nil); !errors.As(err, &e) {
-				t.Errorf("%q is no *spec.Error", got)
-			}
-		}
-		if got != test.want {
-			t.Errorf("%+v: %q, expected %q", test.part, got, test.want)
-		}
-	}
-}
-
-func TestConflict(t *testing.T) {
-	tests := []struct{ here, there, want string }{
-		{"10.0.0.0/8=a", "10.0.0.0/9=b 192.0.2.0/24=c", "none"},
-		{"10.0.0.0/8=a", "10.0.0.0/8=a", "none"},
-		{"10.0.0.0/8=a", "10.0.0.0/8=b", "10.0.0.0/8 a b"},
-		{"10.0.0.0/8=a 9.0.0.0/8=x", "10.0.0.0/8=b 9.0.0.0/8=y 2001:db8::/32=z", "9.0.0.0/8 x y"},
-		{"10.0.0.0/8=a 9.0.0.0/8=x 2001:db8::/32=z", "10.0.0.0/8=b", "10.0.0.0/8 a b"},
-	}
-	for _, test := range tests {
-		here, there := part(test.here), part(test.there)
-		got := "none"
-		if net, x, y, ok := here.Conflict(&there); ok {
-			got = fmt.Sprint(net, " ", x, " ", y)
-		}
-		if got != test.want {
-			t.Errorf("%s beside %s: %s, expected %s", test.here, test.there, got, test.want)
-		}
-	}
-}
 
 func TestMap(t *testing.T) {
 	office := NewMap("office", map[string]Part{
@@ -101,11 +26,11 @@ func TestMap(t *testing.T) {
 	}
 	for _, test := range tests {
 		a := netip.MustParseAddr(test.addr)
-		tag, length := office.Lookup(a)
+		tag, length := office.Lookup(nil, a)
 		if office.Name(tag) != test.tag || length != test.length {
 			t.Errorf("%v: tag %q, length %d, expected %q, %d", a, office.Name(tag), length, test.tag, test.length)
 		}
-		if office.Covers(a) != test.covered {
+		if covered, _ := office.Covers(a); covered != test.covered {
 			t.Errorf("%v: covered: %v", a, !test.covered)
 		}
 		net, ok := office.Net(a)
@@ -131,7 +56,74 @@ func TestMap(t *testing.T) {
 // TestMapWithoutDefault: what no network covers has no tag.
 func TestMapWithoutDefault(t *testing.T) {
 	m := NewMap("m", map[string]Part{"p": part("10.0.0.0/8=a")})
-	if tag, length := m.Lookup(netip.MustParseAddr("11.0.0.1")); tag != 0 || m.Name(tag) != "" || length != 8 {
+	if tag, length := m.Lookup(nil, netip.MustParseAddr("11.0.0.1")); tag != 0 || m.Name(tag) != "" || length != 8 {
 		t.Errorf("tag %d %q, length %d", tag, m.Name(tag), length)
+	}
+}
+
+// TestMapOrder: networks before autonomous systems before countries before the default, whichever parts they
+// are of; and as much is looked up as it takes.
+func TestMapOrder(t *testing.T) {
+	entry := func(net string, value uint32) Entry { return Entry{netip.MustParsePrefix(net), value} }
+	de, us := uint32(mustCountry("DE")), uint32(mustCountry("US"))
+	d := &Database{
+		asn:     NewTable([]Entry{entry("192.0.2.0/24", 64500), entry("198.51.100.0/25", 64501)}),
+		country: NewTable([]Entry{entry("192.0.2.0/26", de), entry("198.51.100.0/28", us), entry("203.0.113.0/29", de)}),
+	}
+	parts := map[string]Part{
+		"a": part("*=rest DE=de"), "b": part("AS64500=as"), "c": part("192.0.2.0/30=net"),
+	}
+	full := NewMap("full", parts)
+	none := NewMap("none", map[string]Part{"a": part("AS64500=as DE=de")})
+	asn := NewMap("asn", map[string]Part{"a": part("AS64500=as *=rest")})
+	countries := NewMap("country", map[string]Part{"a": part("DE=de *=rest")})
+	tests := []struct {
+		m      *Map
+		d      *Database
+		addr   string
+		tag    string
+		length uint8
+		why    string
+	}{
+		{full, d, "192.0.2.1", "net", 30, "192.0.2.0/30 is net"},
+		{full, d, "192.0.2.5", "as", 30, "asn 64500 is as"},
+		{full, d, "192.0.2.65", "as", 26, "asn 64500 is as"},
+		{full, d, "203.0.113.1", "de", 29, "country DE is de (no database says its asn)"},
+		{full, d, "198.51.100.1", "rest", 28, "by default rest (asn 64501 has no tag, country US has no tag)"},
+		{full, d, "198.51.100.17", "rest", 28, "by default rest (asn 64501 has no tag, no database says its country)"},
+		{full, d, "2001:db8::1", "rest", 0, "by default rest (no database says its asn, no database says its country)"},
+		{full, nil, "192.0.2.1", "net", 30, "192.0.2.0/30 is net"},
+		{full, nil, "192.0.2.5", "rest", 30, "by default rest (no database says its asn, no database says its country)"},
+		{none, d, "192.0.2.1", "as", 24, "asn 64500 is as"},
+		{none, d, "203.0.113.1", "de", 29, "country DE is de (no database says its asn)"},
+		{none, d, "198.51.100.1", "", 28, "nothing covers it, and there is no default (asn 64501 has no tag, country US has no tag)"},
+		{asn, d, "192.0.2.65", "as", 24, "asn 64500 is as"},
+		{asn, d, "203.0.113.1", "rest", 5, "by default rest (no database says its asn)"},
+		{countries, d, "192.0.2.1", "de", 26, "country DE is de"},
+		{countries, d, "198.51.100.1", "rest", 28, "by default rest (country US has no tag)"},
+		{NewMap("nets", map[string]Part{"a": part("10.0.0.0/8=office *=rest")}), d, "192.0.2.1", "rest", 1, "by default rest"},
+		{NewMap("nets", map[string]Part{"a": part("10.0.0.0/8=office")}), d, "192.0.2.1", "", 1, "nothing covers it, and there is no default"},
+	}
+	for _, test := range tests {
+		a := netip.MustParseAddr(test.addr)
+		tag, length := test.m.Lookup(test.d, a)
+		if got := test.m.Name(tag); got != test.tag || length != test.length {
+			t.Errorf("%v, %v: tag %q, length %d, expected %q, %d", test.m, a, got, length, test.tag, test.length)
+		}
+		if why := test.m.Why(test.d, a); why != test.why {
+			t.Errorf("%v, %v: %s, expected %s", test.m, a, why, test.why)
+		}
+		if covered, _ := test.m.Covers(a); covered != (test.tag == "net") {
+			t.Errorf("%v, %v is covered: %v", test.m, a, !covered)
+		}
+	}
+}
+
+func TestMapAllocates(t *testing.T) {
+	d := &Database{asn: NewTable(parseEntries(t, "10.0.0.0/8=1")), country: NewTable(parseEntries(t, "10.0.0.0/8=2"))}
+	m := NewMap("m", map[string]Part{"p": part("192.0.2.0/24=a AS2=b DE=c *=d")})
+	covered, by := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("10.1.2.3")
+	if n := testing.AllocsPerRun(100, func() { m.Lookup(d, covered); m.Lookup(d, by); m.Lookup(nil, by) }); n != 0 {
+		t.Errorf("%v allocations", n)
 	}
 }

@@ -54,28 +54,23 @@ func testSnapshot() *zones.Snapshot {
 		}
 		return m
 	}
-	web := policy.New("web", policy.Spec{Check: "tcp"}, []policy.Fallback{{}}, []policy.Member{
+	web := policy.New("web", policy.Spec{Check: "tcp"}, []policy.Member{
 		member("fra1", 10, "192.0.2.10", "2001:db8::10"),
 		member("fra2", 10, "192.0.2.11"),
 		member("fra3", 0, "192.0.2.12"),
 		member("six", 0, "2001:db8::13"),
-	}, nil)
+	}, policy.Surroundings{OnEmpty: []policy.Fallback{{}}})
 	web.SetHealth(0, 0, health.Up, "")
 	web.SetHealth(1, 0, health.Down, "connection\x1b[2J refused")
 	web.SetHealth(2, 0, health.Up, "")
-	dead := policy.New("dead", policy.Spec{Check: "tcp", OnEmpty: []string{"pool:web"}},
-		[]policy.Fallback{{Kind: policy.FallbackPool, Name: "web", Pool: 0}},
-		[]policy.Member{member("old", 1, "192.0.2.20")}, nil)
+	dead := policy.New("dead", policy.Spec{Check: "tcp", OnEmpty: []string{"pool:web"}}, []policy.Member{member("old", 1, "192.0.2.20")}, policy.Surroundings{OnEmpty: []policy.Fallback{{Kind: policy.FallbackPool, Name: "web", Pool: 0}}})
 	dead.SetHealth(0, 0, health.Down, "status 503, expected 200")
-	down := policy.New("down", policy.Spec{Check: "tcp"}, []policy.Fallback{{Kind: policy.FallbackAll}},
-		[]policy.Member{member("old", 1, "192.0.2.20")}, nil)
+	down := policy.New("down", policy.Spec{Check: "tcp"}, []policy.Member{member("old", 1, "192.0.2.20")}, policy.Surroundings{OnEmpty: []policy.Fallback{{Kind: policy.FallbackAll}}})
 	down.SetHealth(0, 0, health.Down, "timeout")
 	europe, office := member("fra1", 1, "192.0.2.10"), member("fra9", 1, "192.0.2.19")
 	europe.Serves = []policy.Term{{Kind: policy.TermMap, Map: "regions", Tag: "eu"}}
 	office.Serves = []policy.Term{{Kind: policy.TermCIDR, Net: netip.MustParsePrefix("10.0.0.0/8")}}
-	near := policy.New("near", policy.Spec{Policy: "geo"}, nil,
-		[]policy.Member{europe, office, member("spare", 1, "192.0.2.20")},
-		map[string]*geo.Map{"regions": geo.NewMap("regions", map[string]geo.Part{"all": {Net: map[netip.Prefix]string{netip.MustParsePrefix("203.0.113.0/24"): "eu"}}})})
+	near := policy.New("near", policy.Spec{Policy: "geo"}, []policy.Member{europe, office, member("spare", 1, "192.0.2.20")}, policy.Surroundings{Maps: map[string]*geo.Map{"regions": geo.NewMap("regions", map[string]geo.Part{"all": {Net: map[netip.Prefix]string{netip.MustParsePrefix("203.0.113.0/24"): "eu"}}})}})
 	for i, p := range []*policy.Pool{web, dead, down, near} {
 		e.SetPool(policy.ID(i), p)
 		name := []string{"app", "dead", "down", "near"}[i]

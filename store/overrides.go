@@ -1,0 +1,154 @@
+package store
+
+import (
+	"meridian/health"
+	"meridian/policy"
+	"meridian/zones"
+)
+
+// takeOverride brings an override or a latch up to date, and has the pools compiled that it is about.
+func (b *batch) takeOverride(k key, e Entry) {
+	if k.kind == kindLatch {
+		takeValue(b, b.latches, k, e)
+		if p := b.pools[k.name]; p != nil && p.compiled != nil {
+			b.dirty[k.name] = true
+		}
+		return
+	}
+	takeValue(b, b.overrides, k, e)
+	delete(b.ended, k.text)
+	b.markOverridden(k)
+}
+
+// takeValue is takeObject for what nothing refers to: deleted, it is gone.
+func takeValue[T any](b *batch, objects map[string]*object[T], k key, e Entry) {
+	if e.Deleted {
+		b.faults.clear(k.text)
+		delete(objects, k.text)
+		return
+	}
+	n := &object[T]{text: e.Value, revision: e.Revision, lease: e.Lease}
+	if err := decode(e.Value, &n.value); err != nil {
+		b.reject(e, err, servingOf(objects[k.text]))
+		return
+	}
+	objects[k.text] = n
+	b.faults.clear(k.text)
+}
+
+// markOverridden marks the pools that an override is about.
+func (b *batch) markOverridden(k key) {
+	if k.name != "" {
+		if p := b.pools[k.name]; p != nil && p.compiled != nil {
+			b.dirty[k.name] = true
+		}
+		return
+	}
+	for name, p := range b.pools {
+		if _, stands := p.sites()["site/"+k.child]; stands {
+			b.dirty[name] = true
+		}
+	}
+}
+
+// overrideOf is the override of a member, and its key: its own before the pool's before the site's.
+func (r *Registry) overrideOf(p *pool, m *policy.Member) (o *health.Override, key string) {
+	if len(r.overrides) == 0 {
+		return nil, ""
+	}
+	now := r.now()
+	for _, key := range []string{"override/member/" + p.name + "/" + m.Name, "override/pool/" + p.name, "override/site/" + m.Site} {
+		if o := r.overrides[key]; o != nil && !o.value.Ended(now) {
+			return &o.value, key
+		}
+	}
+	return nil, ""
+}
+
+// heldUp says whether a person says that a member is up, whatever checks say.
+func (r *Registry) heldUp(p *pool, m *policy.Member) bool {
+	o, _ := r.overrideOf(p, m)
+	return o != nil && o.State == "up"
+}
+
+// override gives the members of a pool that was compiled what people say of them.
+func (b *batch) override(p *pool) {
+	for i := range p.compiled.Members {
+		m := &p.compiled.Members[i]
+		o, key := b.overrideOf(p, m)
+		if o == nil {
+			continue
+		}
+		w := o.Over(p.compiled.Health(i))
+		if o.State == "up" {
+			for j := range max(len(m.Addrs), 2) { // a pool has two, a name one
+				if j < health.MaxAddrs {
+					w = w.With(j, health.Up)
+				}
+			}
+		}
+		p.compiled.SetWord(i, w)
+		p.compiled.SetWithdrawn(i, o.String()+" ("+key+")")
+	}
+	if l := b.latches["latch/"+p.name]; l != nil {
+		p.compiled.SetLatch(uint16(l.value.Tier))
+	}
+}
+
+// settleOverrides reports what people say of things that are not there yet: it holds as soon as they are.
+func (b *batch) settleOverrides() {
+	for text, o := range b.overrides {
+		b.settleTarget(text, o.revision)
+	}
+	for text, o := range b.latches {
+		b.settleTarget(text, o.revision)
+	}
+}
+
+func (b *batch) settleTarget(text string, revision int64) {
+	awaits := b.missingTarget(text)
+	if awaits == "" {
+		b.mended(text)
+		return
+	}
+	b.pend(&Fault{Key: text, Revision: revision, Awaits: awaits, Error: awaits + " is not there yet"})
+}
+
+// missingTarget is the key of what an override or a latch is of, "" where that is there.
+func (r *Registry) missingTarget(text string) string {
+	k, _ := parseKey(text)
+	p := r.pools[k.name]
+	switch {
+	case k.name == "" && r.sites[k.child] == nil:
+		return "site/" + k.child
+	case k.name == "":
+		return ""
+	case p == nil && k.child == "":
+		return "pool/" + k.name
+	case k.child != "" && (p == nil || p.members[k.child] == nil && p.lastMembers[k.child] == nil):
+		return "pool/" + k.name + "/member/" + k.child
+	}
+	return ""
+}
+
+// Lift ends the overrides whose time is over, and returns the snapshot that follows; nil if there were none.
+func (r *Registry) Lift() *zones.Snapshot {
+	var b *batch
+	now := r.now()
+	for text, o := range r.overrides {
+		if r.ended[text] || !o.value.Ended(now) {
+			continue
+		}
+		if b == nil {
+			b = r.begin(Update{Revision: r.snapshot.Revision})
+		}
+		r.ended[text] = true
+		k, _ := parseKey(text)
+		b.markOverridden(k)
+		r.log.Info("override has ended", "key", text, "was", o.value.String())
+	}
+	if b == nil {
+		return nil
+	}
+	return b.commit()
+}

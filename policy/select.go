@@ -141,7 +141,7 @@ type verdict struct {
 func (s *Scratch) decide(v *verdict, p *Pool, depth int, failOpen bool, why why) bool {
 	v.outcome = NoData
 	if len(s.visited) == maxVisits {
-		s.trace.note(p, "not looked at: this decision has visited %d pools", maxVisits)
+		s.trace.note(p, depth, "not looked at: this decision has visited %d pools", maxVisits)
 		return false
 	}
 	visit := len(s.visited)

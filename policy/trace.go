@@ -20,7 +20,8 @@ type Trace struct {
 // PoolTrace is one run of one pool's chain.
 type PoolTrace struct {
 	Pool    string        `json:"pool"`
-	Why     string        `json:"why"` // why this pool, in this manner
+	Why     string        `json:"why"`            // why this pool, in this manner
+	Depth   int           `json:"depth,omitzero"` // of the pool asked, and of its on_empty: 0; of members of these: 1
 	Members []MemberTrace `json:"members"`
 	Steps   []StepTrace   `json:"steps"`
 	Note    string        `json:"note,omitzero"`
@@ -36,6 +37,9 @@ type MemberTrace struct {
 	Addrs  []string `json:"addrs"`         // of the family asked for, or the name or pool, each with its state
 	Load   *float64 `json:"load,omitzero"` // 1: just filled
 	Out    string   `json:"out,omitzero"`  // why it never came in
+
+	// Health is all that was read of the member, as it was read: what makes a decision again.
+	Health health.Word `json:"health,string"`
 }
 
 // StepTrace is what one step did.
@@ -55,7 +59,7 @@ type Dropped struct {
 
 func (t *Trace) start(r *run, why why) {
 	p := r.pool
-	run := PoolTrace{Pool: p.Name, Why: [...]string{
+	run := PoolTrace{Pool: p.Name, Depth: r.depth, Why: [...]string{
 		asked:        "asked for",
 		asMember:     "a member",
 		fallenBackTo: "on_empty",
@@ -79,7 +83,7 @@ func (t *Trace) start(r *run, why why) {
 
 func (r *run) memberTrace(i int) MemberTrace {
 	p, m, w := r.pool, &r.pool.Members[i], r.words[i]
-	mt := MemberTrace{Member: m.Name, Weight: w.Weight(), Tier: m.Tier, Site: m.Site, Pool: m.Pool}
+	mt := MemberTrace{Member: m.Name, Weight: w.Weight(), Tier: m.Tier, Site: m.Site, Pool: m.Pool, Health: w}
 	for j := range 16 {
 		if p.seats[i].of(r.client.Family)&(1<<j) != 0 {
 			mt.Addrs = append(mt.Addrs, p.addrText(i, j)+" "+p.stateText(w.State(j), i, j))
@@ -289,11 +293,11 @@ func (r *run) names(picks []Pick) []string {
 }
 
 // note records a pool that was not run at all.
-func (t *Trace) note(p *Pool, format string, args ...any) {
+func (t *Trace) note(p *Pool, depth int, format string, args ...any) {
 	if t == nil {
 		return
 	}
-	t.Runs = append(t.Runs, PoolTrace{Pool: p.Name, Note: fmt.Sprintf(format, args...)})
+	t.Runs = append(t.Runs, PoolTrace{Pool: p.Name, Depth: depth, Note: fmt.Sprintf(format, args...)})
 }
 
 // fallback records which entry of on_empty comes next.

@@ -297,7 +297,8 @@ web weighted on_empty nodata
      "tier": 1,
      "addrs": [
       "10.0.0.1 down"
-     ]
+     ],
+     "health": "281474976776192"
     }
    ],
    "steps": [

@@ -90,7 +90,7 @@ func readBelow(ctx context.Context, c *clientv3.Client, prefix string) (u store.
 	// A revision compacted away while its pages are read has us start over. etcd compacts every few
 	// minutes, so twice is bad luck and more is something else.
 	for range 3 {
-		u, err = readPages(ctx, c, prefix)
+		u, err = readPages(ctx, c, prefix, 0)
 		if !errors.Is(err, rpctypes.ErrCompacted) {
 			break
 		}
@@ -101,8 +101,9 @@ func readBelow(ctx context.Context, c *clientv3.Client, prefix string) (u store.
 	return u, nil
 }
 
-func readPages(ctx context.Context, c *clientv3.Client, prefix string) (store.Update, error) {
-	u := store.Update{Full: true}
+// readPages is readBelow, at a revision; 0: the newest.
+func readPages(ctx context.Context, c *clientv3.Client, prefix string, revision int64) (store.Update, error) {
+	u := store.Update{Revision: revision, Full: true}
 	end := clientv3.GetPrefixRangeEnd(prefix)
 	size := firstPage
 	for from := prefix; ; {
@@ -111,7 +112,10 @@ func readPages(ctx context.Context, c *clientv3.Client, prefix string) (store.Up
 			return u, err
 		}
 		if u.Revision == 0 { // the first page was of the newest, the others are of the same
-			u.Revision, u.Cluster = page.Header.Revision, page.Header.ClusterId
+			u.Revision = page.Header.Revision
+		}
+		if u.Entries == nil {
+			u.Cluster = page.Header.ClusterId
 			u.Entries = make([]store.Entry, 0, page.Count)
 		}
 		if page.Header.ClusterId != u.Cluster {

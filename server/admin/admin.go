@@ -89,7 +89,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	return nil
 }
 
-const index = `/explain?name=NAME&type=TYPE&client=ADDRESS  how a query is answered, and why (&format=text for people)
+const index = `/explain  how a query is answered, and why: ?name=NAME, and if need be type, client, subnet, random; format=text for people
 /status   how this server stands, as JSON
 /metrics  counters for Prometheus
 /readyz   200 once queries are answered, and what an operator should know

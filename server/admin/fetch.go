@@ -12,15 +12,17 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"golang.org/x/sys/unix"
+
+	"meridian/zones/explain"
 )
 
 // maxExplanation is the largest response that Fetch reads, in bytes: pools have up to 1,000 members.
 const maxExplanation = 64 << 20
 
-// Fetch asks the server at host:port to explain a query. Empty parameters are left to its defaults.
-func Fetch(ctx context.Context, server, name, typ, client, subnet string) (*Explanation, error) {
+// Fetch asks the server at host:port to explain a query. Empty fields are left to its defaults.
+func Fetch(ctx context.Context, server string, q explain.Question) (*explain.Explanation, error) {
 	query := url.Values{}
-	for key, value := range map[string]string{"name": name, "type": typ, "client": client, "subnet": subnet} {
+	for key, value := range map[string]string{"name": q.Name, "type": q.Type, "client": q.Client, "subnet": q.Subnet, "random": q.Random} {
 		if value != "" {
 			query.Set(key, value)
 		}
@@ -46,9 +48,9 @@ func Fetch(ctx context.Context, server, name, typ, client, subnet string) (*Expl
 	}
 	if resp.StatusCode != http.StatusOK {
 		text, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
-		return nil, fmt.Errorf("%s says %s: %s", server, resp.Status, clean(text))
+		return nil, fmt.Errorf("%s says %s: %s", server, resp.Status, explain.Clean(text))
 	}
-	e := new(Explanation)
+	e := new(explain.Explanation)
 	if err := json.Unmarshal(body, e); err != nil {
 		return nil, fmt.Errorf("%s gave no explanation: %w", server, err)
 	}

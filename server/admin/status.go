@@ -13,6 +13,8 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/sys/unix"
+
+	"meridian/zones/explain"
 )
 
 // statuser serves /status: what Config.Status gives, and in front of it who that is of.
@@ -45,7 +47,7 @@ func writeNotes(w io.Writer, cfg Config) {
 		return
 	}
 	for _, note := range cfg.Notes() {
-		fmt.Fprintln(w, clean(note))
+		fmt.Fprintln(w, explain.Clean(note))
 	}
 }
 
@@ -76,7 +78,7 @@ func FetchStatus(ctx context.Context, server string, status any) error {
 	}
 	if resp.StatusCode != http.StatusOK {
 		text, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
-		return fmt.Errorf("%s says %s: %s", server, resp.Status, clean(text))
+		return fmt.Errorf("%s says %s: %s", server, resp.Status, explain.Clean(text))
 	}
 	if err := json.Unmarshal(body, status); err != nil {
 		return fmt.Errorf("%s gave no status: %w", server, err)

@@ -104,7 +104,8 @@ func (w *worker) reply(buf []byte, n int, client netip.Addr) int {
 }
 
 // answerTo is reply for a message that has been read into in. It is the one way from message to
-// reply on every transport; nothing on it locks, logs, formats or allocates.
+// reply on every transport; nothing on it locks, logs, formats or allocates,
+// explanations apart.
 func (w *worker) answerTo(in *message, buf []byte, client netip.Addr) int {
 	if in.form == noQuery {
 		w.tally.Dropped++
@@ -151,6 +152,9 @@ func (w *worker) ask(q *zones.Query, r *response) {
 		return
 	}
 	q.Random = w.random.Uint64()
+	if q.Type == dns.TypeTXT && w.explain(snapshot, q, r) {
+		return
+	}
 	a := &w.answer
 	zones.Resolve(snapshot, q, a, nil)
 	r.result, r.aa, r.sets, r.scope, r.err = Result(a.Outcome), a.AA, a.Sets, a.Scope, a.Error

@@ -140,7 +140,7 @@ func shareAddress(members []Member) bool {
 	return false
 }
 
-// AppendRData appends the addresses that were chosen, all of family f, in order: for each uint16
+// AppendRData appends the addresses of family f that were chosen, in order: for each uint16
 // length (network order) and RDATA. One that two members share is given once (RFC 2181 §5).
 func (d *Decision) AppendRData(b []byte, f Family) (out []byte, count int) {
 	p, shared := d.Pool, d.Pool.shared
@@ -149,8 +149,8 @@ func (d *Decision) AppendRData(b []byte, f Family) (out []byte, count int) {
 		if d.Pools != nil {
 			p, shared = d.Of(k), true
 		}
-		set := k.Addrs()
 		seat := &p.seats[k.Member()]
+		set := k.Addrs() & seat.addrs[f] // of both families where Any was asked for
 		if set == seat.addrs[f] && !shared {
 			n := bits.OnesCount16(set)
 			b, count = append(b, p.span(f, int(seat.first[f]), n)...), count+n

@@ -45,7 +45,7 @@ type Image struct {
 
 // An image file is
 //
-//	a line   meridian image, form 2
+//	a line   meridian image, form 3
 //	a line   the bytes of JSON and of names
 //	JSON     all of Image but Names, in one line
 //	names    see zones.Snapshot.Dump
@@ -53,7 +53,7 @@ type Image struct {
 //
 // imageForm changes with the shape of the JSON and with that of dumps.
 const (
-	imageForm  = 2
+	imageForm  = 3
 	imageMagic = "meridian image, form "
 	imageSizes = "%d bytes of JSON, %d of names\n"
 )

@@ -14,9 +14,9 @@ const maxAdditional = 16
 
 // additional adds the addresses of the hosts that an answer names, as far as its zone has them
 // (RFC 1034 §4.3.2 step 6), so that the client need not ask again.
-func (l *lookup) additional(p stored) {
+func (l *lookup) additional(typ uint16, data []byte) {
 	var before int // bytes of RDATA before the host's name
-	switch p.typ() {
+	switch typ {
 	case dns.TypeNS:
 	case dns.TypeMX, dns.TypeSVCB, dns.TypeHTTPS:
 		before = 2
@@ -26,7 +26,7 @@ func (l *lookup) additional(p stored) {
 		return
 	}
 	hosts := 0
-	for data := p.data(); len(data) > 0 && hosts < maxAdditional; hosts++ {
+	for ; len(data) > 0 && hosts < maxAdditional; hosts++ {
 		size := 2 + int(binary.BigEndian.Uint16(data))
 		l.host(data[2+before : size])
 		data = data[size:]
@@ -37,8 +37,14 @@ func (l *lookup) additional(p stored) {
 func (l *lookup) host(rdata []byte) {
 	there := lookup{s: l.s, q: l.q, apex: l.apex, name: &l.a.target}
 	if l.inZone(rdata) && l.s.zoneOf(&l.a.target, int(l.a.target.labels), &l.a.last).zone() == l.apex.zone() { // not of a zone of ours below
-		if found := there.match(); found.kind == exact {
-			l.addresses(found.at, rdata[:l.a.target.size], false)
+		owner := rdata[:l.a.target.size]
+		switch found := there.match(); {
+		case found.kind == exact:
+			l.addresses(found.at, owner, false)
+		case found.kind == ofMember && there.pool != nil && !l.a.tells(owner):
+			for _, typ := range addressTypes {
+				l.a.addMember(RRset{Section: AdditionalSection, Owner: owner, Type: typ, TTL: memberTTL}, &there.pool.Members[there.who])
+			}
 		}
 	}
 }
@@ -71,12 +77,10 @@ func (l *lookup) inZone(rdata []byte) bool {
 // addresses adds those that the keys at r say of owner. What a pool chooses comes along where it is
 // required: elsewhere the client asks for it, and has a choice made for it.
 func (l *lookup) addresses(r record, owner []byte, required bool) {
-	for i := range l.a.Sets {
-		if s := &l.a.Sets[i]; s.Section == AdditionalSection && bytes.EqualFold(s.Owner, owner) {
-			return // named twice, by two SRV for instance
-		}
+	if l.a.tells(owner) {
+		return
 	}
-	for _, typ := range [...]uint16{dns.TypeA, dns.TypeAAAA} {
+	for _, typ := range addressTypes {
 		p := r.covering(typ)
 		if p == nil {
 			continue
@@ -92,12 +96,25 @@ func (l *lookup) addresses(r record, owner []byte, required bool) {
 	}
 }
 
+var addressTypes = [...]uint16{dns.TypeA, dns.TypeAAAA}
+
+// tells says whether the addresses of a host are there already: one may be named twice, by two SRV for
+// instance.
+func (a *Answer) tells(owner []byte) bool {
+	for i := range a.Sets {
+		if s := &a.Sets[i]; s.Section == AdditionalSection && bytes.EqualFold(s.Owner, owner) {
+			return true
+		}
+	}
+	return false
+}
+
 // steeredGlue adds, as set, what the pool would answer for a name server, were it not below a cut.
 func (l *lookup) steeredGlue(p stored, set RRset) {
 	host := &l.a.target
 	l.t.about(host, "is steered: its glue is what the pool chooses")
 	var d policy.Decision
-	if l.choose(&d, host, p, set.Type); d.Outcome == policy.Chosen {
+	if l.choose(&d, host, p, set.Type); d.Outcome == policy.Chosen && !d.Pool.OfNames {
 		set.TTL = chosenTTL(p, &d)
 		l.a.addChosen(set, &d)
 	}

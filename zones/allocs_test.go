@@ -9,8 +9,10 @@ import (
 // No answer allocates once the Answer has grown, whatever its outcome.
 func TestResolveAllocs(t *testing.T) {
 	s := scene(t, `
-example.com
+example.com {"member_names":true}
   www A 192.0.2.1
+  svc steer {"pool":"web","types":["SRV","HTTPS"],"port":443,"ecs":false}
+  cdn steer cdn
   chain1 CNAME chain2
   chain2 CNAME www
   loop1 CNAME loop2
@@ -32,6 +34,8 @@ pool closed nodata
   a 192.0.2.5-
 pool failing servfail
   a 192.0.2.6-
+pool cdn
+  x cname=www.example.com.
 `)
 	tests := []struct {
 		name string
@@ -46,6 +50,15 @@ pool failing servfail
 		{"steered.example.com", dns.TypeA, Found},
 		{"steered.example.com", dns.TypeAAAA, Found},
 		{"down.example.com", dns.TypeA, Found},
+		{"svc.example.com", dns.TypeSRV, Found},
+		{"svc.example.com", dns.TypeHTTPS, Found},
+		{"cdn.example.com", dns.TypeA, Found},
+		{"cdn.example.com", dns.TypeTXT, NoData},
+		{"a.web.example.com", dns.TypeAAAA, Found},
+		{"x.cdn.example.com", dns.TypeA, Found},
+		{"c.web.example.com", dns.TypeA, NXDomain},
+		{"a-label-that-is-longer-than-thirty-two-bytes.web.example.com", dns.TypeA, NXDomain},
+		{"x.nopool.example.com", dns.TypeA, NXDomain},
 		{"down.example.com", dns.TypeAAAA, NoData},
 		{"closed.example.com", dns.TypeA, NoData},
 		{"www.example.com", dns.TypeTXT, NoData},

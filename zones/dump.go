@@ -85,6 +85,12 @@ func Load(r io.Reader) (*Snapshot, error) {
 		}
 	}
 	s.order = s.order.change(&l.names)
+	for _, apex := range l.named {
+		if s.members == nil {
+			s.members = map[string]*memberZone{}
+		}
+		s.members[string(apex.Name.Wire())] = s.memberZone(apex)
+	}
 	return s, nil
 }
 
@@ -128,6 +134,7 @@ type loader struct {
 	hashes []uint64
 	list   []Part // of the record at hand
 	names  indexEdits
+	named  []Owner // apexes of zones in which members have names
 }
 
 // shard checks an arena and makes the shard of it that has the place at. Children are counted anew
@@ -218,6 +225,9 @@ func (l *loader) parts(r record) error {
 		if at+partHeader > len(r) || int64(at)+partHeader+int64(binary.LittleEndian.Uint32(r[at+18:])) > int64(len(r)) {
 			return errors.New("a part goes beyond the record's end")
 		}
+		if s := r.stored(at); s.flags()&hasMore != 0 && (len(s) < partHeader+moreSize || s.moreAt() < partHeader) {
+			return errors.New("what a part says more goes beyond its start")
+		}
 		var p Part
 		p, at = r.part(at)
 		if err := l.part(r, p); err != nil {
@@ -243,6 +253,9 @@ func (l *loader) parts(r record) error {
 func (l *loader) part(r record, p Part) error {
 	if p.Type == dns.TypeSOA && r.zone() != int(l.name.labels) {
 		return errors.New("not at an apex")
+	}
+	if err := l.more(p); err != nil {
+		return err
 	}
 	switch p.Kind {
 	case Static:
@@ -273,8 +286,56 @@ func (l *loader) part(r record, p Part) error {
 	}
 	if p.Type == dns.TypeSOA {
 		l.s.count(r.zone(), 1)
+		if p.flags&memberNames != 0 {
+			l.named = append(l.named, Owner{newName(r.name()), r.zone()})
+		}
 	}
 	return nil
+}
+
+// more checks the flags of a part and what it says beyond its data.
+func (l *loader) more(p Part) error {
+	var allowed uint8
+	whole := p.more == nil
+	switch {
+	case p.Kind == Static && p.Type == dns.TypeSOA:
+		allowed = noSubnet | memberNames
+		rest, ok := p.more, true
+		for len(rest) > 0 && ok {
+			_, rest, ok = cutNetwork(rest)
+		}
+		whole = ok
+	case p.Kind == Steered:
+		allowed = noSubnet | subnet
+		whole = validService(p)
+	}
+	if p.flags&^allowed != 0 || p.flags == noSubnet|subnet {
+		return fmt.Errorf("flags %#x", p.flags)
+	}
+	if !whole {
+		return fmt.Errorf("%x is nothing that it can say beside its records", p.more)
+	}
+	return nil
+}
+
+// validService says whether p, a steered name's, has what its types need: see Steer.service.
+func validService(p Part) bool {
+	binds := p.Covers(dns.TypeHTTPS) || p.Covers(dns.TypeSVCB)
+	if !binds && !p.Covers(dns.TypeSRV) {
+		return p.more == nil
+	}
+	if len(p.more) < 2 {
+		return false
+	}
+	rest := p.more[2:]
+	for binds && len(rest) >= 4 {
+		size := 4 + int(binary.BigEndian.Uint16(rest[2:]))
+		if size > len(rest) {
+			return false
+		}
+		rest = rest[size:]
+	}
+	return len(rest) == 0
 }
 
 // rdata checks an RRset: whole records, as many as it says, those that Resolve looks into of their

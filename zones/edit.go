@@ -19,6 +19,7 @@ type Edit struct {
 	changes map[int]*shard     // by shard: the names that were changed, as they are now
 	zones   map[string]touched // by apex in wire form: zones whose serial changes
 	refs    map[policy.ID]int32
+	members memberEdits
 	pools   bool   // next.Pools is our own copy
 	parts   []Part // of the name at hand
 }
@@ -145,8 +146,12 @@ func (e *Edit) count(o Owner, p Part, by int) {
 	switch {
 	case p.Kind == Steered:
 		e.refs[p.Pool()] += int32(by)
+		e.members.steer(e.next.members, o, p.Pool(), by)
 	case p.Type == dns.TypeSOA:
 		e.next.count(o.Zone, by)
+		if p.flags&memberNames != 0 {
+			e.members.zone(o)
+		}
 	}
 }
 
@@ -215,6 +220,7 @@ func (e *Edit) SetPool(id policy.ID, p *policy.Pool) {
 	for int(id) >= len(e.next.Pools) {
 		e.next.Pools = append(e.next.Pools, nil)
 	}
+	e.members.shapes = e.members.shapes || !sameShape(e.next.Pools[id], p)
 	e.next.Pools[id] = p
 }
 
@@ -250,6 +256,7 @@ func (e *Edit) Commit(revision int64) *Snapshot {
 			next.refs[id] += by
 		}
 	}
+	next.members = e.members.apply(&next)
 	return &next
 }
 

@@ -83,6 +83,10 @@ var (
 	errNotOurs  = &ExtendedError{dns.ExtendedErrorCodeNotAuthoritative, ""}
 	errBroken   = &ExtendedError{dns.ExtendedErrorCodeInvalidData, "the registry's value for this name is not valid"}
 	errNoMember = &ExtendedError{dns.ExtendedErrorCodeOther, "no member of the pool is up"}
+
+	errNotAlone  = &ExtendedError{dns.ExtendedErrorCodeInvalidData, "the pool is of names, and a CNAME cannot stand beside other records"}
+	errNoTargets = &ExtendedError{dns.ExtendedErrorCodeInvalidData, "SRV needs the zone's member_names as targets"}
+	errNoService = &ExtendedError{dns.ExtendedErrorCodeOther, "no member that was chosen has a port"}
 )
 
 // Answer is what Resolve found: RRsets in the order of sections, to be encoded. It is reused from
@@ -96,9 +100,10 @@ type Answer struct {
 	Scope    uint8           // clients of a prefix of this length have the same candidates (RFC 7871 §7.2.1); 0: all have
 
 	last    lastApex
-	current Name   // the target of a chain of CNAMEs
-	target  Name   // a host whose addresses are looked for
-	made    []byte // RDATA that no arena holds: addresses chosen, CNAMEs made from a DNAME
+	current Name          // the target of a chain of CNAMEs
+	target  Name          // a host whose addresses are looked for
+	made    []byte        // RDATA that no arena holds: what pools choose, CNAMEs made from a DNAME
+	asker   policy.Client // the query's, without a subnet
 	scratch policy.Scratch
 	visited [maxHops]uint64 // hashes of the names of that chain
 }
@@ -115,19 +120,6 @@ func (l *lookup) add(section Section, offset uint8, p stored, ttl uint32) {
 		Section: section, Hop: uint8(l.hop), Offset: offset,
 		Type: p.typ(), Count: p.count(), TTL: ttl, Data: p.data(),
 	})
-}
-
-// addChosen adds the addresses of the decision's members, which are of set.Type, as set.
-func (a *Answer) addChosen(set RRset, d *policy.Decision) {
-	family := policy.IPv4
-	if set.Type == dns.TypeAAAA {
-		family = policy.IPv6
-	}
-	start, count := len(a.made), 0
-	a.made, count = d.AppendRData(a.made, family)
-	set.Count = uint16(count)
-	set.Data = a.made[start:len(a.made):len(a.made)]
-	a.Sets = append(a.Sets, set)
 }
 
 // RRs calls f with the RDATA of each RR of the set.

@@ -1,8 +1,6 @@
 package zones
 
 import (
-	"cmp"
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"strconv"
@@ -10,7 +8,6 @@ import (
 
 	"github.com/miekg/dns"
 
-	"meridian/policy"
 	"meridian/spec"
 )
 
@@ -23,89 +20,6 @@ const (
 	maxRRset        = 60000     // bytes that it takes in a message: less than one over TCP holds (65535)
 )
 
-// Timers of a zone's SOA unless it says others, in seconds. Only secondaries obey them.
-const (
-	soaRefresh = 7200
-	soaRetry   = 900
-	soaExpire  = 1209600
-)
-
-const soaSerialFromEnd = 20 // five numbers of four bytes end the SOA's RDATA (RFC 1035 §3.3.13)
-
-func soaSerial(p Part) uint32 {
-	return binary.BigEndian.Uint32(p.data[len(p.data)-soaSerialFromEnd:])
-}
-
-// negativeTTL of a zone: the lesser of the SOA's TTL and its MINIMUM (RFC 2308 §5).
-func negativeTTL(soa Part) uint32 {
-	return min(soa.TTL, binary.BigEndian.Uint32(soa.data[len(soa.data)-4:]))
-}
-
-// SOA is the value of zone/<zone>/soa: what makes the zone, its SOA and its NS.
-type SOA struct {
-	NS          []string `json:"ns"`                    // host names of the name servers, at least one
-	MName       string   `json:"mname,omitzero"`        // primary server as the SOA tells it; default the first of NS
-	Mbox        string   `json:"mbox,omitzero"`         // mailbox as a name; default hostmaster.<zone>
-	TTL         *int64   `json:"ttl,omitzero"`          // of SOA and NS, seconds; default 300
-	NSTTL       *int64   `json:"ns_ttl,omitzero"`       // of the NS where it is another, seconds
-	NegativeTTL *int64   `json:"negative_ttl,omitzero"` // of NXDOMAIN and NODATA (MINIMUM), seconds; default 30
-	Refresh     *int64   `json:"refresh,omitzero"`      // for secondaries, seconds; default 7200
-	Retry       *int64   `json:"retry,omitzero"`        // for secondaries, seconds; default 900
-	Expire      *int64   `json:"expire,omitzero"`       // for secondaries, seconds; default 1209600
-}
-
-// Compile makes the SOA's and the NS's RRsets for the zone at apex. Errors are *spec.Error.
-func (s *SOA) Compile(apex Owner, revision int64) (soa, ns Part, err error) {
-	var seconds [6]uint32
-	for i, f := range []struct {
-		field string
-		value *int64
-		def   uint32
-	}{
-		{"ttl", s.TTL, defaultTTL}, {"ns_ttl", cmp.Or(s.NSTTL, s.TTL), defaultTTL},
-		{"refresh", s.Refresh, soaRefresh}, {"retry", s.Retry, soaRetry}, {"expire", s.Expire, soaExpire},
-		{"negative_ttl", s.NegativeTTL, defaultNegative},
-	} {
-		if seconds[i], err = checkTTL(f.field, f.value, f.def); err != nil {
-			return soa, ns, err
-		}
-	}
-	if len(s.NS) == 0 || len(s.NS) > 16 {
-		return soa, ns, spec.Errorf("ns", "expected 1 to 16 host names, found %d", len(s.NS))
-	}
-	var hosts [][]byte
-	for i, text := range s.NS {
-		field := fmt.Sprintf("ns[%d]", i)
-		host, err := absolute(field, text, apex)
-		if err != nil {
-			return soa, ns, err
-		}
-		if len(host) == 1 {
-			return soa, ns, spec.Errorf(field, `"." is no host`)
-		}
-		if slices.ContainsFunc(hosts, func(h []byte) bool { return string(h) == string(host) }) {
-			return soa, ns, spec.Errorf(field, "%q is there twice", text)
-		}
-		hosts = append(hosts, host)
-	}
-	mbox, err := absolute("mbox", cmp.Or(s.Mbox, "hostmaster"), apex)
-	if err != nil {
-		return soa, ns, err
-	}
-	mname := hosts[0]
-	if s.MName != "" {
-		if mname, err = absolute("mname", s.MName, apex); err != nil {
-			return soa, ns, err
-		}
-	}
-	rdata := append(slices.Clone(mname), mbox...)
-	rdata = binary.BigEndian.AppendUint32(rdata, uint32(revision))
-	for _, v := range seconds[2:] {
-		rdata = binary.BigEndian.AppendUint32(rdata, v)
-	}
-	return StaticPart(dns.TypeSOA, seconds[0], [][]byte{rdata}, revision), StaticPart(dns.TypeNS, seconds[1], hosts, revision), nil
-}
-
 func checkTTL(field string, v *int64, def uint32) (uint32, error) {
 	if v == nil {
 		return def, nil
@@ -114,65 +28,6 @@ func checkTTL(field string, v *int64, def uint32) (uint32, error) {
 		return 0, spec.Errorf(field, "%d is out of range, expected 0 to %d seconds", *v, maxTTL)
 	}
 	return uint32(*v), nil
-}
-
-// absolute reads a name that is relative to the zone unless it ends in a dot.
-func absolute(field, text string, zone Owner) ([]byte, error) {
-	if strings.Contains(text, "@") {
-		return nil, spec.Errorf(field, `%q: a mailbox is written as a name, with "." for "@"`, text)
-	}
-	full := text
-	switch apex := zone.ZoneText(); {
-	case text == "" || text == ".":
-	case dns.IsFqdn(text):
-		full = strings.TrimSuffix(text, ".")
-	case apex != ".":
-		full = text + "." + apex
-	}
-	n, err := ParseName(full)
-	if err != nil {
-		return nil, spec.Errorf(field, "%v", err)
-	}
-	return slices.Clone(n.Wire()), nil
-}
-
-// Steer is the value of zone/<zone>/name/<owner>/steer.
-type Steer struct {
-	Pool  string   `json:"pool"`
-	TTL   *int64   `json:"ttl,omitzero"`   // seconds; default 30
-	Types []string `json:"types,omitzero"` // of "A" and "AAAA"; default both
-}
-
-// SteeredTypes are the types a pool can answer for, and what Steer has by default.
-var SteeredTypes = []uint16{dns.TypeA, dns.TypeAAAA}
-
-// Compile makes a part that sends the types to the pool of that ID. Errors are *spec.Error.
-func (s *Steer) Compile(pool policy.ID, revision int64) (Part, error) {
-	ttl, err := checkTTL("ttl", s.TTL, defaultSteerTTL)
-	if err != nil {
-		return Part{}, err
-	}
-	if s.Pool == "" {
-		return Part{}, spec.Errorf("pool", "expected the name of a pool")
-	}
-	if s.Types != nil && len(s.Types) == 0 {
-		return Part{}, spec.Errorf("types", `expected "A", "AAAA" or both`)
-	}
-	types := SteeredTypes
-	if s.Types != nil {
-		types = nil
-		for i, text := range s.Types {
-			typ := dns.StringToType[text]
-			if !slices.Contains(SteeredTypes, typ) {
-				return Part{}, spec.Errorf(fmt.Sprintf("types[%d]", i), `%q cannot be steered, expected "A" or "AAAA"`, text)
-			}
-			if slices.Contains(types, typ) {
-				return Part{}, spec.Errorf(fmt.Sprintf("types[%d]", i), "%q is there twice", text)
-			}
-			types = append(types, typ)
-		}
-	}
-	return SteeredPart(pool, ttl, types, revision), nil
 }
 
 // notServed are types that a zone cannot hold: meta types, what a server makes itself, and what no

@@ -261,10 +261,10 @@ func TestSteerCompile(t *testing.T) {
 		{Steer{Pool: "web", TTL: number(2147483647), Types: []string{"AAAA", "A"}}, "pool 7, TTL 2147483647, A AAAA"},
 		{Steer{}, "pool: expected the name of a pool"},
 		{Steer{Pool: "web", TTL: number(-1)}, "ttl: -1 is out of range, expected 0 to 2147483647 seconds"},
-		{Steer{Pool: "web", Types: []string{}}, `types: expected "A", "AAAA" or both`},
-		{Steer{Pool: "web", Types: []string{"A", "CNAME"}}, `types[1]: "CNAME" cannot be steered, expected "A" or "AAAA"`},
-		{Steer{Pool: "web", Types: []string{"a"}}, `types[0]: "a" cannot be steered, expected "A" or "AAAA"`},
-		{Steer{Pool: "web", Types: []string{""}}, `types[0]: "" cannot be steered, expected "A" or "AAAA"`},
+		{Steer{Pool: "web", Types: []string{}}, `types: expected at least one of "A", "AAAA", "SRV", "HTTPS" or "SVCB"`},
+		{Steer{Pool: "web", Types: []string{"A", "CNAME"}}, `types[1]: "CNAME" cannot be steered, expected "A", "AAAA", "SRV", "HTTPS" or "SVCB"`},
+		{Steer{Pool: "web", Types: []string{"a"}}, `types[0]: "a" cannot be steered, expected "A", "AAAA", "SRV", "HTTPS" or "SVCB"`},
+		{Steer{Pool: "web", Types: []string{""}}, `types[0]: "" cannot be steered, expected "A", "AAAA", "SRV", "HTTPS" or "SVCB"`},
 		{Steer{Pool: "web", Types: []string{"A", "A"}}, `types[1]: "A" is there twice`},
 	}
 	for _, test := range tests {

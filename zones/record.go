@@ -15,16 +15,18 @@ import (
 //	8  uint16  parts
 //	10 uint8   zone: labels of the zone's apex
 //	11 uint8   bytes of the name
-//	12 uint8   flags: which of the types that steer a look-up are there, good or broken
+//	12 uint8   flags: which of the types that steer a look-up are there, good or broken, and what the SOA says of all of its zone
 //	then the name in wire form,
 //	then the parts, one a key:
 //	0  uint16  type
 //	2  uint8   kind
-//	3  uint8   unused
+//	3  uint8   flags: what the key says in yes and no
 //	4  uint32  TTL in seconds
 //	8  uint64  revision of the key that it was made from
 //	16 uint16  RRs
-//	18 uint32  bytes of what follows: for each RR, uint16 length (network order) and RDATA
+//	18 uint32  bytes of what follows
+//	22 for each RR, uint16 length (network order) and RDATA, or what Kind says
+//	then, where the flags say so, more that the key says, and uint16 bytes of that
 //
 // Numbers are little endian but for RDATA and its length, which are as they go out.
 type record []byte
@@ -58,14 +60,24 @@ const (
 	TypeUnknown uint16 = 0xffff // name/<owner>/<a type nobody knows>
 )
 
+// Flags of a part.
+const (
+	noSubnet    uint8 = 1 << iota // of a steered name, or the zone's SOA: the client subnet is not looked at
+	subnet                        // of a steered name: it is, whatever the zone says
+	memberNames                   // of an SOA: members have names in the zone
+	hasMore                       // as it is stored: there is more
+)
+
 // Part is what one key says of a name.
 type Part struct {
 	Type     uint16
 	Kind     Kind
+	flags    uint8
 	TTL      uint32 // seconds
 	Revision int64  // of the key's value that it was made from
 	Count    uint16 // RRs
 	data     []byte
+	more     []byte // of a steered name: see Steer.service; of an SOA: see appendNetwork; nil: nothing is said
 }
 
 // stored is a Part as a record holds it, header and data: a look-up reads of it what it needs.
@@ -75,12 +87,35 @@ func (s stored) typ() uint16   { return binary.LittleEndian.Uint16(s) }
 func (s stored) kind() Kind    { return Kind(s[2]) }
 func (s stored) ttl() uint32   { return binary.LittleEndian.Uint32(s[4:]) }
 func (s stored) count() uint16 { return binary.LittleEndian.Uint16(s[16:]) }
-func (s stored) data() []byte  { return s[partHeader:] }
+func (s stored) flags() uint8  { return s[3] }
+
+func (s stored) data() []byte {
+	if s.flags()&hasMore != 0 {
+		return s[partHeader:s.moreAt():s.moreAt()]
+	}
+	return s[partHeader:]
+}
+
+const moreSize = 2 // bytes of the size of more
+
+// moreAt is where more begins, which is there.
+func (s stored) moreAt() int {
+	end := len(s) - moreSize
+	return end - int(binary.LittleEndian.Uint16(s[end:]))
+}
+
+// more is what the key says beyond data; nil: nothing.
+func (s stored) more() []byte {
+	if s.flags()&hasMore == 0 {
+		return nil
+	}
+	return s[s.moreAt() : len(s)-moreSize : len(s)-moreSize]
+}
 
 func (s stored) part() Part {
 	return Part{
-		Type: s.typ(), Kind: s.kind(), TTL: s.ttl(), Revision: int64(binary.LittleEndian.Uint64(s[8:])),
-		Count: s.count(), data: s.data(),
+		Type: s.typ(), Kind: s.kind(), flags: s.flags() &^ hasMore, TTL: s.ttl(), Revision: int64(binary.LittleEndian.Uint64(s[8:])),
+		Count: s.count(), data: s.data(), more: s.more(),
 	}
 }
 
@@ -134,6 +169,9 @@ const (
 	hasSOA = 1 << iota
 	hasNS
 	hasDNAME
+	hasSteer
+	zoneNoSubnet    // of an apex: names of the zone do not look at the client subnet unless they say so
+	zoneMemberNames // of an apex: members have names in the zone
 )
 
 func flagsOf(parts []Part) (flags uint8) {
@@ -141,6 +179,14 @@ func flagsOf(parts []Part) (flags uint8) {
 		switch p.Type {
 		case dns.TypeSOA:
 			flags |= hasSOA
+			if p.flags&noSubnet != 0 {
+				flags |= zoneNoSubnet
+			}
+			if p.flags&memberNames != 0 {
+				flags |= zoneMemberNames
+			}
+		case TypeSteer:
+			flags |= hasSteer
 		case dns.TypeNS:
 			flags |= hasNS
 		case dns.TypeDNAME:
@@ -159,12 +205,21 @@ func appendRecord(b []byte, n *Node) []byte {
 	b = append(b, n.name...)
 	for _, p := range n.parts {
 		b = binary.LittleEndian.AppendUint16(b, p.Type)
-		b = append(b, byte(p.Kind), 0)
+		size := len(p.data)
+		if p.more != nil {
+			p.flags |= hasMore
+			size += len(p.more) + moreSize
+		}
+		b = append(b, byte(p.Kind), p.flags)
 		b = binary.LittleEndian.AppendUint32(b, p.TTL)
 		b = binary.LittleEndian.AppendUint64(b, uint64(p.Revision))
 		b = binary.LittleEndian.AppendUint16(b, p.Count)
-		b = binary.LittleEndian.AppendUint32(b, uint32(len(p.data)))
+		b = binary.LittleEndian.AppendUint32(b, uint32(size))
 		b = append(b, p.data...)
+		if p.more != nil {
+			b = append(b, p.more...)
+			b = binary.LittleEndian.AppendUint16(b, uint16(len(p.more)))
+		}
 	}
 	binary.LittleEndian.PutUint32(b[start:], uint32(len(b)-start))
 	return b
@@ -172,7 +227,10 @@ func appendRecord(b []byte, n *Node) []byte {
 
 // Pool of a Steered part.
 func (p Part) Pool() policy.ID   { return policy.ID(binary.LittleEndian.Uint32(p.data)) }
-func (s stored) pool() policy.ID { return policy.ID(binary.LittleEndian.Uint32(s.data())) }
+func (s stored) pool() policy.ID { return policy.ID(binary.LittleEndian.Uint32(s[partHeader:])) }
+
+// MemberNames says whether p is an SOA's part that has members named in its zone.
+func (p Part) MemberNames() bool { return p.flags&memberNames != 0 }
 
 // typeList of a Steered or Broken part, as bytes.
 func (p Part) typeList() []byte {

@@ -8,11 +8,7 @@ import (
 	"meridian/policy"
 )
 
-const (
-	maxHops     = 16 // CNAMEs followed for one query
-	failOpenTTL = 10 // seconds, at most, of an answer that was given although nothing is up
-	passingTTL  = 5  // seconds, at most, of a NODATA that health may end
-)
+const maxHops = 16 // CNAMEs followed for one query
 
 // Resolve answers q from s: RFC 1034 §4.3.2, with RFC 6672 for DNAME, RFC 2308 for what is not
 // there, RFC 4592 for wildcards and RFC 6604 for the code at the end of a chain of CNAMEs. t may
@@ -30,6 +26,8 @@ func Resolve(s *Snapshot, q *Query, a *Answer, t *Trace) {
 			l.refer(found.at)
 		case redirected:
 			target = l.redirect(found.at)
+		case ofMember:
+			target = l.answerMember()
 		case missing:
 			l.negative(NXDomain)
 		}
@@ -49,6 +47,9 @@ type lookup struct {
 	name *Name  // that is looked up now: the question's, or the target of the hop-th CNAME
 	hop  int    // CNAMEs so far
 	apex record // of the zone that name lies in
+
+	pool *policy.Pool // of the member whose own name it is; nil: it is above such names
+	who  int          // that member
 }
 
 // zone finds the zone of the name. Without one the answer is as far as this server can take it.
@@ -87,6 +88,7 @@ const (
 	wildcard             // RFC 4592 §3.3
 	cut                  // an NS RRset below the apex, at the name or above it
 	redirected           // a DNAME above the name (RFC 6672 §2.3)
+	ofMember             // the name is a member's own, or above such
 	missing
 )
 
@@ -111,7 +113,14 @@ func (l *lookup) match() position {
 		return position{exact, at}
 	}
 	// The closest encloser exists, the name does not (RFC 4592 §3.3.1). The wildcard may be an
-	// empty non-terminal: then the answer is NODATA (§4.9).
+	// empty non-terminal: then the answer is NODATA (§4.9). A member's own name goes before it.
+	if l.apex.flags()&zoneMemberNames != 0 {
+		if made, whole := l.member(encloser); whole {
+			return position{kind: ofMember}
+		} else if made {
+			return position{kind: missing}
+		}
+	}
 	star := l.s.names.findWildcard(name.wildcardHash(encloser), name.suffix(encloser), zone)
 	if star != nil {
 		return position{wildcard, star}
@@ -127,13 +136,17 @@ func (l *lookup) answer(r record) (target []byte) {
 		switch p.kind() {
 		case Static:
 			l.add(AnswerSection, 0, p, p.ttl())
-			l.additional(p)
+			l.additional(p.typ(), p.data())
 		case Steered:
-			l.steer(p)
+			return l.steer(r, p)
 		case Broken:
-			l.a.fail()
+			l.a.fail(errBroken)
 		}
 		return nil
+	}
+	if p := r.steered(); p != nil && l.s.Pools[p.pool()].OfNames && r.alone() {
+		l.t.part(r, p)
+		return l.steer(r, p)
 	}
 	if r.parts() == 0 {
 		l.negative(NoData)
@@ -145,21 +158,26 @@ func (l *lookup) answer(r record) (target []byte) {
 		l.t.part(r, cname)
 		l.add(AnswerSection, 0, cname, cname.ttl())
 	case l.q.Type == dns.TypeANY:
-		any := minimalAny
-		any.Hop = uint8(l.hop)
-		l.a.Sets = append(l.a.Sets, any)
-		l.t.about(l.name, "exists; type ANY is answered by one HINFO (RFC 8482)")
+		l.any()
 	case cname == nil:
 		l.negative(NoData)
 	case cname.kind() == Broken:
 		l.t.part(r, cname)
-		l.a.fail()
+		l.a.fail(errBroken)
 	default:
 		l.t.part(r, cname)
 		l.add(AnswerSection, 0, cname, cname.ttl())
 		return cname.firstRData()
 	}
 	return nil
+}
+
+// any answers type ANY (RFC 8482 §4.2).
+func (l *lookup) any() {
+	set := minimalAny
+	set.Hop = uint8(l.hop)
+	l.a.Sets = append(l.a.Sets, set)
+	l.t.about(l.name, "exists; type ANY is answered by one HINFO (RFC 8482)")
 }
 
 // follow goes on with the target of a CNAME, unless the chain has become a loop, or too long.
@@ -181,7 +199,7 @@ func (l *lookup) follow(target []byte) bool {
 func (l *lookup) redirect(at record) (target []byte) {
 	dname := at.find(dns.TypeDNAME)
 	if dname == nil {
-		l.a.fail()
+		l.a.fail(errBroken)
 		return nil
 	}
 	labels := labelCount(at.name())
@@ -206,65 +224,12 @@ func (l *lookup) redirect(at record) (target []byte) {
 	return data[2:]
 }
 
-// steer answers with what the pool chooses.
-func (l *lookup) steer(p stored) {
-	a := l.a
-	d := &a.Decision
-	l.choose(d, l.name, p, l.q.Type)
-	switch d.Outcome {
-	case policy.Chosen:
-		if d.FailOpen {
-			a.Error = errFailOpen
-		}
-		a.addChosen(RRset{Section: AnswerSection, Hop: uint8(l.hop), Type: l.q.Type, TTL: chosenTTL(p, d)}, d)
-	case policy.NoData:
-		l.negative(NoData)
-		if a.Outcome == NoData && d.Pool != nil {
-			a.Error = errNoMember
-			soa := &a.Sets[len(a.Sets)-1]
-			soa.TTL = min(soa.TTL, passingTTL)
-		}
-	case policy.ServFail:
-		a.fail()
-		a.Error = errNoMember
-	}
-}
-
-// choose asks the pool of a steered name, of which p is the part, for addresses. The decision d has no
-// pool where none could ever be given.
-func (l *lookup) choose(d *policy.Decision, name *Name, p stored, typ uint16) {
-	pool := l.s.Pools[p.pool()]
-	client := &l.q.Client
-	client.Type, client.Family = typ, policy.IPv4
-	if typ == dns.TypeAAAA {
-		client.Family = policy.IPv6
-	}
-	// A pool that has no member yet, or no more, may have one soon: Select makes it a passing NODATA.
-	if !pool.CouldGive(client.Family) && len(pool.Members) > 0 {
-		l.t.about(name, "is steered by a pool of which no member has such an address, up or not")
-		*d = policy.Decision{Outcome: policy.NoData}
-		return
-	}
-	policy.Select(d, pool, &l.s.World, client, l.q.Random, &l.a.scratch, l.t.decision())
-	if d.Outcome == policy.Chosen { // what is not there passes soon, and is told to everybody
-		l.a.Scope = max(l.a.Scope, d.Scope)
-	}
-}
-
-// chosenTTL is that of the addresses chosen.
-func chosenTTL(p stored, d *policy.Decision) uint32 {
-	if d.FailOpen {
-		return min(p.ttl(), failOpenTTL)
-	}
-	return p.ttl()
-}
-
 // negative adds the SOA that says how long "not there" may be believed (RFC 2308 §3).
 func (l *lookup) negative(outcome Outcome) {
 	soa := l.apex.find(dns.TypeSOA)
 	if soa == nil {
 		l.t.about(l.name, "is not there, but the zone's soa was never valid: without it nobody can be told so")
-		l.a.fail()
+		l.a.fail(errBroken)
 		return
 	}
 	l.a.Outcome = outcome
@@ -276,7 +241,7 @@ func (l *lookup) negative(outcome Outcome) {
 func (l *lookup) refer(at record) {
 	ns := at.find(dns.TypeNS)
 	if ns == nil {
-		l.a.fail()
+		l.a.fail(errBroken)
 		return
 	}
 	l.a.Outcome = Referral
@@ -288,8 +253,8 @@ func (l *lookup) refer(at record) {
 }
 
 // fail makes the answer a SERVFAIL, without records.
-func (a *Answer) fail() {
-	a.Outcome, a.AA, a.Error, a.Sets = ServFail, false, errBroken, a.Sets[:0]
+func (a *Answer) fail(why *ExtendedError) {
+	a.Outcome, a.AA, a.Error, a.Sets = ServFail, false, why, a.Sets[:0]
 }
 
 func labelCount(wire []byte) int {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-json-experiment/json"
 	"github.com/miekg/dns"
 
 	"meridian/health"
@@ -15,16 +16,22 @@ import (
 )
 
 // scene makes a snapshot of text. A line that is not indented begins a zone (with "broken soa" or
-// "no soa" after its name if it is to have such), or a pool ("pool" and its name, perhaps an entry
-// of on_empty). Below a zone stand its records, with a TTL if it is not 300; below a pool its
-// members, each address followed by + (up), - (down) or ? (unknown):
+// "no soa" after its name if it is to have such, or an soa without "ns"), or a pool ("pool" and its
+// name, perhaps policy=<policy>, or an entry of on_empty that names a pool above if any). Below a zone
+// stand its records, with a TTL if it is not 300; below a pool its members, each address followed by +
+// (up), - (down) or ? (unknown), or a pool that stands above, or a name:
 //
-//	example.com
+//	example.com {"ecs":false}
 //	  www 60 A 192.0.2.1
 //	  @ steer web
+//	  svc steer {"pool":"web","types":["HTTPS"]}
 //	  bad broken A
 //	pool web nodata
 //	  fra1 192.0.2.1+ 2001:db8::1-
+//	  fra2 weight=2 tier=3 port=443 192.0.2.2+
+//	pool root policy=multivalue
+//	  all pool=web
+//	  cdn cname=x.example.org.
 func scene(t testing.TB, text string) *Snapshot {
 	t.Helper()
 	var (
@@ -42,14 +49,21 @@ func scene(t testing.TB, text string) *Snapshot {
 		if pool != nil {
 			s := policy.Spec{Check: "web"}
 			fallbacks := []policy.Fallback{{Kind: policy.FallbackAll}}
-			if len(pool) > 2 {
-				f, ok := policy.ParseFallback(pool[2])
+			for _, word := range pool[2:] {
+				if name, ok := strings.CutPrefix(word, "policy="); ok {
+					s.Policy = name
+					continue
+				}
+				f, ok := policy.ParseFallback(word)
+				if f.Kind == policy.FallbackPool {
+					f.Pool = policy.ID(slices.Index(pools, f.Name))
+				}
 				if !ok {
 					t.Fatalf("%q", pool)
 				}
-				s.OnEmpty, fallbacks = pool[2:], []policy.Fallback{f}
+				s.OnEmpty, fallbacks = []string{word}, []policy.Fallback{f}
 			}
-			p := policy.New(pool[1], s, members, policy.Surroundings{OnEmpty: fallbacks})
+			p := policy.New(pool[1], s, members, policy.Surroundings{OnEmpty: fallbacks, Pools: e.next.Pools})
 			for i := range states {
 				for j, state := range states[i] {
 					p.SetHealth(i, j, state, "")
@@ -75,6 +89,10 @@ func scene(t testing.TB, text string) *Snapshot {
 			m := policy.Member{Name: words[0], Weight: 1, Tier: 1}
 			var s []health.State
 			for _, word := range words[1:] {
+				if option, value, ok := strings.Cut(word, "="); ok {
+					setOption(t, &m, option, value, pools)
+					continue
+				}
 				m.Addrs = append(m.Addrs, netip.MustParseAddr(word[:len(word)-1]))
 				s = append(s, health.State(strings.Index("?+-", word[len(word)-1:])))
 			}
@@ -108,25 +126,67 @@ func scene(t testing.TB, text string) *Snapshot {
 		e.Put(o, p)
 	}
 	for _, s := range steered {
-		e.Put(mustOwner(t, s[0], s[1]), SteeredPart(policy.ID(slices.Index(pools, s[2])), 30, SteeredTypes, 1))
+		steer := Steer{Pool: s[2]}
+		if s[2][0] == '{' {
+			steer = Steer{}
+			if err := json.Unmarshal([]byte(s[2]), &steer, json.RejectUnknownMembers(true)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p, err := steer.Compile(policy.ID(slices.Index(pools, steer.Pool)), 1)
+		if err != nil {
+			t.Fatalf("%q: %v", s, err)
+		}
+		e.Put(mustOwner(t, s[0], s[1]), p)
 	}
 	return e.Commit(1)
+}
+
+func setOption(t testing.TB, m *policy.Member, option, value string, pools []string) {
+	t.Helper()
+	n, _ := strconv.Atoi(value)
+	switch option {
+	case "weight":
+		m.Weight = uint16(n)
+	case "tier":
+		m.Tier = uint16(n)
+	case "port":
+		m.Port = uint16(n)
+	case "cname":
+		m.CNAME = value
+	case "pool":
+		m.Pool, m.Child = value, policy.ID(slices.Index(pools, value))
+	case "serves":
+		term, err := policy.ParseTerm(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Serves = append(m.Serves, term)
+	default:
+		t.Fatalf("what is %q?", option)
+	}
 }
 
 func putSOA(t testing.TB, e *Edit, zone, how string) {
 	t.Helper()
 	apex := mustOwner(t, zone, "@")
-	switch how {
-	case "":
-		soa, ns, err := (&SOA{NS: []string{"ns1.example.net."}}).Compile(apex, 1)
+	switch {
+	case how == "" || how[0] == '{':
+		written := SOA{NS: []string{"ns1.example.net."}}
+		if how != "" {
+			if err := json.Unmarshal([]byte(how), &written, json.RejectUnknownMembers(true)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		soa, ns, err := written.Compile(apex, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
 		e.Put(apex, soa)
 		e.Put(apex, ns)
-	case "broken soa":
+	case how == "broken soa":
 		e.Put(apex, BrokenPart(dns.TypeSOA, []uint16{dns.TypeSOA, dns.TypeNS}, 1))
-	case "no soa":
+	case how == "no soa":
 	default:
 		t.Fatalf("zone %s: what is %q?", zone, how)
 	}

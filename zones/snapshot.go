@@ -24,6 +24,8 @@ type Snapshot struct {
 	refs   []int32              // by policy.ID: steered names that refer to the pool
 	apexes [maxLabels + 1]int32 // zones whose apex has i labels
 	depths [2]uint64            // bit i: apexes[i] > 0
+
+	members map[string]*memberZone // by apex in wire form: zones in which members have names
 }
 
 // New returns a snapshot that holds nothing.

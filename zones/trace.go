@@ -32,6 +32,12 @@ func (t *Trace) about(name *Name, text string) {
 	t.say("%s %s", name, text)
 }
 
+func (t *Trace) member(pool *policy.Pool, m *policy.Member, text string) {
+	if t != nil {
+		t.say("member %s of pool %s %s", m.Name, pool.Name, text)
+	}
+}
+
 func (t *Trace) negative(name *Name, outcome Outcome) {
 	if t == nil {
 		return

@@ -182,7 +182,7 @@ func (x *writer) steered(v value) error {
 	}
 	part, _ := x.snapshot.Part(v.owner, zones.TypeSteer)
 	var types []string
-	for _, typ := range zones.SteeredTypes {
+	for _, typ := range zones.Steerable {
 		if part.Covers(typ) {
 			types = append(types, dns.Type(typ).String())
 		}

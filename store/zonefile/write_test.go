@@ -91,7 +91,7 @@ func TestWriteErrors(t *testing.T) {
 		{"no such zone", "zone/example.net/soa", `{"ns":["a"]}`, "zone/example.com/soa: the registry has no such zone"},
 		{"no soa", "zone/example.com/name/a/A", "192.0.2.1", "zone/example.com/soa: the zone has names but no soa: without it none is answered"},
 		{"broken", "zone/example.com/soa", `{"ns":["a"],"tttl":1}`,
-			`zone/example.com/soa: tttl: unknown field (did you mean "ttl"?), expected ns, mname, mbox, ttl, ns_ttl, negative_ttl, refresh, retry, expire`},
+			`zone/example.com/soa: tttl: unknown field (did you mean "ttl"?), expected ns, mname, mbox, ttl, ns_ttl, negative_ttl, refresh, retry, expire, ecs, member_names, explain`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := export(t, "example.com", map[string]string{c.key: c.value})

@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -61,6 +62,7 @@ func (b *batch) takeSOA(k key, e Entry) {
 			b.edit.Put(k.owner, soa)
 			b.edit.Put(k.owner, ns)
 			b.faults.clear(k.text)
+			b.wake(k.text)
 			return
 		}
 		err = asError(cerr)
@@ -100,6 +102,7 @@ type claim struct {
 	part   zones.Part  // if err is nil
 	err    *spec.Error // why it cannot be
 	awaits string      // what it refers to and is not there: the reason of err
+	wake   string      // what has to change for err to pass, beside the name itself
 }
 
 // takeName brings a name up to date. Its keys are judged in the order in which they were written,
@@ -131,6 +134,9 @@ func (b *batch) takeName(prefix string, entries []Entry) {
 				c.awaits = ""
 				c.err = spec.Errorf("", "it cannot stand beside %s, which was written earlier", zones.KeyOf(o, with.Type))
 			}
+		}
+		if c.err == nil {
+			c.err, c.wake = b.besideNames(o, c.part)
 		}
 		if c.err != nil {
 			refused = append(refused, c)
@@ -235,6 +241,11 @@ func (b *batch) claim(o zones.Owner, e Entry) claim {
 		if c.part, err = written.Compile(id, e.Revision); err != nil {
 			c.err, c.awaits = asError(err), ""
 			c.err.Line = lineOf(e.Value, c.err.Field)
+		} else if c.err == nil && c.part.Covers(dns.TypeSRV) && !b.memberNames(o) {
+			field := fmt.Sprintf("types[%d]", slices.Index(written.Types, "SRV"))
+			c.awaits = zones.KeyOf(o.Top(), dns.TypeSOA)
+			c.err = spec.Errorf(field, `the targets of SRV are the names of members, which %s has to allow with "member_names":true`, c.awaits)
+			c.err.Line = lineOf(e.Value, field)
 		}
 	default:
 		if c.part, err = zones.ParseRRset(o, c.typ, string(e.Value), e.Revision); err != nil {
@@ -242,6 +253,69 @@ func (b *batch) claim(o zones.Owner, e Entry) claim {
 		}
 	}
 	return c
+}
+
+// memberNames says whether members have names in the owner's zone by now.
+func (b *batch) memberNames(o zones.Owner) bool {
+	soa, ok := b.edit.Part(o.Top(), dns.TypeSOA)
+	return ok && soa.MemberNames()
+}
+
+// besideNames says what part, a good one, cannot stand beside, where a pool of names has the name: it
+// answers with a CNAME (RFC 1034 §3.6.2). wake is the pool.
+func (b *batch) besideNames(o zones.Owner, part zones.Part) (err *spec.Error, wake string) {
+	if part.Kind == zones.Steered {
+		pool, ok := b.poolOfNames(part.Pool())
+		if !ok {
+			return nil, ""
+		}
+		if o.Apex() {
+			return spec.Errorf("pool", "%s is of names, and a CNAME cannot stand at a zone's apex", pool), pool
+		}
+		for _, other := range b.parts {
+			if other.Kind == zones.Static {
+				return spec.Errorf("pool", "%s is of names, and a CNAME cannot stand beside %s, which was written earlier", pool, zones.KeyOf(o, other.Type)), pool
+			}
+		}
+		return nil, ""
+	}
+	for _, other := range b.parts {
+		if other.Kind != zones.Steered {
+			continue
+		}
+		if pool, ok := b.poolOfNames(other.Pool()); ok {
+			return spec.Errorf("", "it cannot stand beside %s, which was written earlier: %s is of names, and answers with a CNAME", zones.KeyOf(o, other.Type), pool), pool
+		}
+	}
+	return nil, ""
+}
+
+// poolOfNames says whether the pool of that ID is to be one of names, and returns "pool/<pool>".
+func (b *batch) poolOfNames(id policy.ID) (key string, ok bool) {
+	if int(id) >= len(b.poolIDs) || b.poolIDs[id] == nil {
+		return "", false
+	}
+	p := b.poolIDs[id]
+	return "pool/" + p.name, b.ofNames(p, nil)
+}
+
+// ofNames says whether a pool's members are names. The one written first decides.
+func (b *batch) ofNames(p *pool, within []*pool) bool {
+	if p.compiled != nil && !b.dirty[p.name] {
+		return p.compiled.OfNames
+	}
+	var first *object[policy.MemberSpec]
+	firstName := ""
+	for name, m := range p.members {
+		if first == nil || cmp.Or(cmp.Compare(m.revision, first.revision), strings.Compare(name, firstName)) < 0 {
+			first, firstName = m, name
+		}
+	}
+	if first == nil || first.value.Pool == "" {
+		return first != nil && first.value.CNAME != ""
+	}
+	child := b.pools[first.value.Pool]
+	return child != nil && !slices.Contains(within, child) && b.ofNames(child, append(within, p))
 }
 
 // maxSteers is how many values of steered names a batch remembers.
@@ -273,7 +347,7 @@ func (b *batch) refuse(o zones.Owner, c claim) {
 			Key: c.entry.Key, Revision: c.entry.Revision,
 			Field: c.err.Field, Line: c.err.Line, Error: c.err.Msg, Awaits: c.awaits,
 		},
-		entry: c.entry, wake: c.awaits,
+		entry: c.entry, wake: cmp.Or(c.awaits, c.wake),
 	}
 	if c.entry.Value == nil {
 		f.part = &c.part

@@ -368,6 +368,9 @@ func (b *batch) refuse(o zones.Owner, c claim) {
 	types := []uint16{c.typ}
 	if c.typ == zones.TypeSteer {
 		types = zones.SteeredTypes
+		if c.part.Kind == zones.Steered { // so far it is right
+			types = slices.DeleteFunc(slices.Clone(zones.Steerable), func(typ uint16) bool { return !c.part.Covers(typ) })
+		}
 	}
 	b.put(zones.BrokenPart(c.typ, types, c.entry.Revision))
 	b.faults.set(f)

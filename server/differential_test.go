@@ -22,8 +22,9 @@ type twin struct {
 }
 
 func newTwin() *twin {
-	w := &twin{oracle: newOracle(content), udp: testWorker(false), tcp: testWorker(true)}
-	for _, rr := range content {
+	all := slices.Concat(content, chosen)
+	w := &twin{oracle: newOracle(all), udp: testWorker(false), tcp: testWorker(true)}
+	for _, rr := range all {
 		for name := dns.CanonicalName(rr.Header().Name); name != "."; name = parent(name) {
 			w.names = append(w.names, name)
 		}
@@ -36,7 +37,7 @@ func newTwin() *twin {
 }
 
 var twinTypes = []uint16{dns.TypeA, dns.TypeA, dns.TypeA, dns.TypeAAAA, dns.TypeTXT, dns.TypeMX, dns.TypeNS, dns.TypeSOA,
-	dns.TypeCNAME, dns.TypeSRV, dns.TypeHTTPS, dns.TypeANY, dns.TypeNone, 666, 65535}
+	dns.TypeCNAME, dns.TypeSRV, dns.TypeHTTPS, dns.TypeSVCB, dns.TypeANY, dns.TypeNone, 666, 65535}
 
 // query makes a question about the content or near it, with EDNS of any kind that is well formed.
 func (w *twin) query(random *rand.Rand) *dns.Msg {

@@ -301,6 +301,12 @@ var wireTests = []struct {
 	{"steered by a longer subnet", "7871 §7.2.1", withOPT("geo.example.com", opt(1232, subnet(1, 32, 0, 198, 51, 101, 7))), "NOERROR aa 1/1/0/1" + optOut + " 8=198.51.101.7/32/24"},
 	{"steered by a subnet of IPv6", "7871 §7.2.1", withOPT("geo.example.com", opt(1232, subnet(2, 56, 0, 0x20, 1, 0xd, 0xb8, 0, 0xa, 1))), "NOERROR aa 1/1/0/1" + optOut + " 8=[2001:db8:a:100::]/56/48"},
 	{"steered, by a subnet that nobody serves", "7871 §7.2.1", withOPT("geo.example.com", opt(1232, subnet(1, 24, 0, 203, 0, 112))), "NOERROR aa 1/1/0/1" + optOut + " 8=203.0.112.0/24/5"},
+	{"steered, no subnet looked at", "7871 §7.1.2", withOPT("noecs.example.com", opt(1232, subnet(1, 24, 0, 198, 51, 100))), "NOERROR aa 1/1/0/1" + optOut + " 8=198.51.100.0/24/0"},
+	{"SRV of members", "2782", join(header(0, 1, 0, 0, 0), question("_srv._tcp.example.com", dns.TypeSRV, 1)), "NOERROR aa 1/1/0/2"},
+	{"HTTPS with hints", "9460 §7.3", join(header(0, 1, 0, 0, 0), question("bound.example.com", dns.TypeHTTPS, 1)), "NOERROR aa 1/1/0/0"},
+	{"a name chosen", "1034 §3.6.2", join(header(0, 1, 0, 0, 0), question("cdn.example.com", dns.TypeMX, 1)), "NOERROR aa 1/1/1/0"},
+	{"a member's name", "", join(header(0, 1, 0, 0, 0), question("m1.svc.example.com", dns.TypeAAAA, 1)), "NOERROR aa 1/1/0/0"},
+	{"above a member's name", "8020", join(header(0, 1, 0, 0, 0), question("svc.example.com", dns.TypeAAAA, 1)), "NOERROR aa 1/0/1/0"},
 	{"steered, by no subnet", "7871 §7.1.2", withOPT("geo.example.com", opt(1232, subnet(1, 0, 0))), "NOERROR aa 1/1/0/1" + optOut + " 8=0.0.0.0/0/0"},
 	{"not there, whatever the subnet", "7871 §7.4", join(header(0, 1, 0, 0, 1), question("geo.example.com", dns.TypeAAAA, 1), opt(1232, subnet(1, 24, 0, 198, 51, 100))), "NOERROR aa 1/0/1/1" + optOut + " 8=198.51.100.0/24/0"},
 	{"steered", "", withOPT("pool.example.com", opt(1232, subnet(1, 24, 0, 10, 2, 3))), "NOERROR aa 1/1/0/1" + optOut + " 8=10.2.3.0/24/0"},
@@ -388,6 +394,7 @@ func TestSubnetSteers(t *testing.T) {
 		{"198.51.100.1", withOPT("geo.example.com", opt(1232, subnet(1, 0, 0))), "192.0.2.101"},
 		{"198.51.101.1", withOPT("geo.example.com", opt(1232)), "192.0.2.103"},
 		{"2001:db8:a::1", plain("geo.example.com"), "192.0.2.102"},
+		{"198.51.101.1", withOPT("noecs.example.com", opt(1232, subnet(1, 24, 0, 198, 51, 100))), "192.0.2.103"},
 	} {
 		buf := make([]byte, maxUDP)
 		n := w.reply(buf, copy(buf, test.msg), netip.MustParseAddr(test.client))
@@ -424,7 +431,7 @@ func TestStatsOfReplies(t *testing.T) {
 	if got.Truncated != 3 {
 		t.Errorf("%d truncated, want 3", got.Truncated)
 	}
-	if got.Subnet != 16 || got.EDNS <= got.Subnet {
+	if got.Subnet != 17 || got.EDNS <= got.Subnet {
 		t.Errorf("%d with a subnet, %d with EDNS", got.Subnet, got.EDNS)
 	}
 }

@@ -66,6 +66,23 @@ back        CNAME www.example.com.
 	repeat("huge.example.com. 300 TXT %0250d\n", 1, 200) +
 	repeat("h%d.example.com. 300 CNAME h%[2]d.example.com.\n", 1, 20))
 
+// chosen is what the tests' server answers of names whose pools have one member: the types that are steered
+// otherwise than A and AAAA, and the members' own names.
+var chosen = parseZone(`
+$ORIGIN example.com.
+$TTL 30
+_srv._tcp   SRV   2 7 5060 m1.svc
+m1.svc      A     192.0.2.111
+m1.svc      AAAA  2001:db8::111
+bound       A     192.0.2.111
+bound       AAAA  2001:db8::111
+bound       HTTPS 1 . alpn="h2,h3" port=8443 ipv4hint=192.0.2.111 ech=AQID ipv6hint=2001:db8::111 key65400=x
+bound       SVCB  1 . alpn="h2,h3" port=8443 ipv4hint=192.0.2.111 ech=AQID ipv6hint=2001:db8::111 key65400=x
+cdn         CNAME www
+*.cdnwild   CNAME www
+x.names     CNAME www
+`)
+
 // repeat fills format with i and i+1 for each i from first to last.
 func repeat(format string, first, last int) string {
 	var b strings.Builder
@@ -143,7 +160,7 @@ func put(e *zones.Edit, rrs []dns.RR) {
 
 // testView holds content and the steered names pool.example.com (192.0.2.101 and .102 up, .103
 // down, TTL 30), failopen (all down), nobody (all down, on_empty nodata), servfail, and geo (each serves
-// a network), and cnpool, a CNAME to pool.
+// a network), and cnpool, a CNAME to pool; noecs as geo, for who asks; and what chosen says.
 func testView() *atomic.Pointer[zones.Snapshot] {
 	e := zones.New().Edit()
 	put(e, content)
@@ -179,6 +196,27 @@ func testView() *atomic.Pointer[zones.Snapshot] {
 	}
 	e.SetPool(4, policy.New("geo", policy.Spec{Policy: "geo"}, members, policy.Surroundings{OnEmpty: []policy.Fallback{{}}}))
 	e.Put(owner("geo.example.com.", []string{"example.com."}), zones.SteeredPart(4, 30, zones.SteeredTypes, 1))
+	steer := func(name string, pool policy.ID, s zones.Steer) {
+		s.Pool = "given by its ID"
+		e.Put(owner(name, []string{"example.com."}), must(s.Compile(pool, 1)))
+	}
+	no, port := false, uint16(8443)
+	steer("noecs.example.com.", 4, zones.Steer{ECS: &no})
+	e.SetPool(5, policy.New("svc", policy.Spec{}, []policy.Member{{
+		Name: "m1", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.111"), netip.MustParseAddr("2001:db8::111")},
+		Weight: 7, Tier: 2, Port: 5060,
+	}}, policy.Surroundings{}))
+	steer("_srv._tcp.example.com.", 5, zones.Steer{Types: []string{"SRV"}})
+	steer("bound.example.com.", 5, zones.Steer{
+		Types: []string{"A", "AAAA", "HTTPS", "SVCB"}, ALPN: []string{"h2", "h3"}, Port: &port,
+		Params: map[string]zones.ParamValue{"ech": "AQID", "key65400": "x"},
+	})
+	e.SetPool(6, policy.New("names", policy.Spec{}, []policy.Member{{Name: "x", CNAME: "www.example.com.", Weight: 1, Tier: 1}}, policy.Surroundings{}))
+	steer("cdn.example.com.", 6, zones.Steer{})
+	steer("*.cdnwild.example.com.", 6, zones.Steer{Types: []string{"A"}})
+	negative := int64(60)
+	soa, _, err := (&zones.SOA{NS: []string{"ns1"}, NegativeTTL: &negative, MemberNames: true}).Compile(owner("example.com.", []string{"example.com."}), 1)
+	e.Put(owner("example.com.", []string{"example.com."}), must(soa, err))
 	cnpool := must(zones.ParseRRset(owner("cnpool.example.com.", []string{"example.com."}), dns.TypeCNAME, "pool", 1))
 	e.Put(owner("cnpool.example.com.", []string{"example.com."}), cnpool)
 	view := new(atomic.Pointer[zones.Snapshot])

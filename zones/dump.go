@@ -254,9 +254,6 @@ func (l *loader) part(r record, p Part) error {
 	if p.Type == dns.TypeSOA && r.zone() != int(l.name.labels) {
 		return errors.New("not at an apex")
 	}
-	if err := l.more(p); err != nil {
-		return err
-	}
 	switch p.Kind {
 	case Static:
 		if p.Type == TypeSteer || p.Type == TypeUnknown {
@@ -268,6 +265,11 @@ func (l *loader) part(r record, p Part) error {
 	case Steered:
 		if p.Type != TypeSteer || len(p.data) < 4+2 || len(p.data)%2 != 0 {
 			return fmt.Errorf("%d bytes steer nothing", len(p.data))
+		}
+		for list := p.typeList(); len(list) > 0; list = list[2:] {
+			if typ := binary.LittleEndian.Uint16(list); !slices.Contains(Steerable, typ) {
+				return fmt.Errorf("%s cannot be steered", dns.Type(typ))
+			}
 		}
 		id := p.Pool()
 		if id >= maxDumpPools {
@@ -283,6 +285,9 @@ func (l *loader) part(r record, p Part) error {
 		}
 	default:
 		return fmt.Errorf("kind %d", p.Kind)
+	}
+	if err := l.more(p); err != nil {
+		return err
 	}
 	if p.Type == dns.TypeSOA {
 		l.s.count(r.zone(), 1)

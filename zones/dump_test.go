@@ -190,6 +190,11 @@ func TestLoadFaults(t *testing.T) {
 	}
 	part := func(name string) int { r := find(name); return r + record(dump[r:]).first() }
 	data := func(name string) int { return part(name) + partHeader }
+	// end is where the first part of a name ends, which says more than its data.
+	end := func(name string) int {
+		at := part(name)
+		return at + partHeader + int(binary.LittleEndian.Uint32(dump[at+18:])) - moreSize
+	}
 	tests := []struct {
 		name string
 		at   int
@@ -225,6 +230,18 @@ func TestLoadFaults(t *testing.T) {
 		{"https", data("svc.example.com") + 4, "\x80", "is no RDATA of this type"},
 		{"soa's mailbox", data("example.com") + 2, "\x04", "is no RDATA of this type"},
 		{"pool", data("steered.example.com") + 2, "\x40", "steered.example.com: part of None: pool 4194305, expected less than 4194304"},
+		{"flags of an RRset", part("www.example.com") + 3, "\x01", "www.example.com: part of A: flags 0x1"},
+		{"yes and no", part("steered.example.com") + 3, "\x03", "steered.example.com: part of None: flags 0x3"},
+		{"flags of another", part("steered.example.com") + 3, "\x04", "steered.example.com: part of None: flags 0x4"},
+		{"an SOA's flags", part("example.com") + 3, "\x09", "flags 0x33, expected 0x13"},
+		{"more than there is", part("www.example.com") + 3, "\x08", "what a part says more goes beyond its start"},
+		{"more's size", end("example.com"), "\x01", "RDATA goes beyond the part's end"},
+		{"more's size, beyond", end("example.com"), "\xff", "what a part says more goes beyond its start"},
+		{"a network's prefix", end("example.com") - 17, "\x81", "part of SOA: 0418c00002001081... is nothing that it can say beside its records"},
+		{"a network's address", end("example.com") - 18, "\x11", "is nothing that it can say beside its records"},
+		{"a parameter", end("other.example.com") - 3, "\x03", "other.example.com: part of None: 01bb... is nothing that it can say beside its records"},
+		{"parameters of A", data("other.example.com") + 4 + 2, "\x1c\x00\x1c", "other.example.com: part of None: 01bb... is nothing that it can say beside its records"},
+		{"a type", data("other.example.com") + 4 + 2, "\x10", "other.example.com: part of None: TXT cannot be steered"},
 		{"broken", part("bad.example.com") + 2, "\x00", "bad.example.com: part of A: RDATA goes beyond the part's end"},
 	}
 	for _, test := range tests {

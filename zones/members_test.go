@@ -16,6 +16,7 @@ example.com {"member_names":true}
   cdn steer cdn
   root steer root
   back steer back
+  tel steer tel.acme
   fra3.web A 192.0.2.33
   fra4.web TXT "explicit, so that is all"
   * A 192.0.2.80
@@ -53,6 +54,8 @@ pool below
   m 192.0.2.10+
 pool back pool:below
   b 192.0.2.11+
+pool tel.acme
+  t 192.0.2.13+
 pool unused
   u 192.0.2.12+
 `
@@ -83,6 +86,7 @@ func TestResolveMembers(t *testing.T) {
 		{"a pool that the zone does not steer to", "u.unused.example.com", dns.TypeA, "found aa\nu.unused.example.com. 300 A 192.0.2.80"},
 		{"a pool whose name holds a dot", "s.shop.web.example.com", dns.TypeA, "found aa\ns.shop.web.example.com. 30 A 192.0.2.7"},
 		{"no address of the family", "6.shop.web.example.com", dns.TypeA, nodata},
+		{"as does what a pool's name ends with, where nothing else is", "acme.example.com", dns.TypeA, nodata},
 		{"a pool's name is an empty non-terminal", "shop.web.example.com", dns.TypeA, nodata},
 		{"a member whose name holds a dot", "a.b.web.example.com", dns.TypeA, "found aa\na.b.web.example.com. 30 A 192.0.2.5"},
 		{"above it", "b.web.example.com", dns.TypeA, nodata},

@@ -24,7 +24,7 @@ func TestFallbackLayers(t *testing.T) {
 	}
 	s.change(puts...)
 	got := s.run(t, "faults")
-	want := "pool/p32a/policy @1: on_empty[0]: pool/p31a falls back through 32 pools already, expected at most 32 in all\n"
+	want := "pool/p32a/policy @1: on_empty[0]: 33 pools would lead one to the other, expected at most 32\n"
 	if !strings.HasPrefix(got, want) || strings.Count(got, "\n") != 2 {
 		t.Errorf("got\n%swant\n%s… and the same of p32b", got, want)
 	}

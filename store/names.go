@@ -119,6 +119,22 @@ func (b *batch) takeName(prefix string, entries []Entry) {
 	if b.orphans[zone].Name == nil {
 		b.orphans[zone] = o.Top().Clone()
 	}
+	b.judgeName(o, prefix, entries)
+	newest := int64(0)
+	for _, e := range entries {
+		newest = max(newest, e.Revision)
+		if e.Deleted {
+			b.faults.clear(e.Key)
+		}
+	}
+	if zone != b.touched.zone || newest > b.touched.revision {
+		b.touch(o, newest)
+		b.touched.zone, b.touched.revision = zone, newest
+	}
+}
+
+// judgeName takes what is new of a name's keys, and judges all of them.
+func (b *batch) judgeName(o zones.Owner, prefix string, entries []Entry) {
 	b.parts = b.prev.AppendParts(b.parts[:0], o)
 	before := keysOf(o, b.parts)
 	b.parts = b.edit.AppendParts(b.parts[:0], o)
@@ -135,7 +151,7 @@ func (b *batch) takeName(prefix string, entries []Entry) {
 				c.err = spec.Errorf("", "it cannot stand beside %s, which was written earlier", zones.KeyOf(o, with.Type))
 			}
 		}
-		if c.err == nil {
+		if c.err == nil && b.compiled {
 			c.err, c.wake = b.besideNames(o, c.part)
 		}
 		if c.err != nil {
@@ -149,17 +165,11 @@ func (b *batch) takeName(prefix string, entries []Entry) {
 		b.refuse(o, c)
 	}
 	b.edit.Set(o, b.parts)
-	b.countKeys(zone, keysOf(o, b.parts)-before)
-	newest := int64(0)
-	for _, e := range entries {
-		newest = max(newest, e.Revision)
-		if e.Deleted {
-			b.faults.clear(e.Key)
+	b.countKeys(zoneOf(prefix), keysOf(o, b.parts)-before)
+	for _, p := range b.parts {
+		if p.Kind == zones.Steered && b.mayBeOfNames(p.Pool()) {
+			b.named[prefix] = true
 		}
-	}
-	if zone != b.touched.zone || newest > b.touched.revision {
-		b.touch(o, newest)
-		b.touched.zone, b.touched.revision = zone, newest
 	}
 }
 
@@ -261,8 +271,49 @@ func (b *batch) memberNames(o zones.Owner) bool {
 	return ok && soa.MemberNames()
 }
 
-// besideNames says what part, a good one, cannot stand beside, where a pool of names has the name: it
-// answers with a CNAME (RFC 1034 §3.6.2). wake is the pool.
+// judgeNamed judges the names again whose pools have turned out to be of names, or no more: they answer with
+// a CNAME, and that stands alone (RFC 1034 §3.6.2).
+func (b *batch) judgeNamed() {
+	b.compiled = true
+	steered := false
+	for id := range b.flipped {
+		steered = steered || b.edit.References(id) > 0
+		for text := range b.faults.waiting["pool/"+b.poolIDs[id].name] {
+			if prefix := ownerPrefix(text); prefix != "" {
+				b.named[prefix] = true
+			}
+		}
+	}
+	if steered {
+		b.prev.Each(func(o zones.Owner, p zones.Part) {
+			if p.Kind == zones.Steered && b.flipped[p.Pool()] {
+				b.named[ownerPrefix(zones.KeyOf(o, p.Type))] = true
+			}
+		})
+	}
+	for _, prefix := range slices.Sorted(maps.Keys(b.named)) {
+		k, _ := parseNameKey(prefix+"steer", &b.name)
+		b.judgeName(k.owner, prefix, nil)
+		b.touch(k.owner, b.update.Revision)
+	}
+}
+
+// mayBeOfNames says whether a pool may turn out to be of names when it is compiled, or is.
+func (b *batch) mayBeOfNames(id policy.ID) bool {
+	p := b.poolIDs[id]
+	if may, known := b.mayName[id]; known {
+		return may
+	}
+	may := p.compiled != nil && p.compiled.OfNames
+	for _, m := range p.members {
+		may = may || m.value.CNAME != "" || m.value.Pool != ""
+	}
+	b.mayName[id] = may
+	return may
+}
+
+// besideNames says what part, a good one, cannot stand beside where a pool of names has the name. wake is the
+// pool.
 func (b *batch) besideNames(o zones.Owner, part zones.Part) (err *spec.Error, wake string) {
 	if part.Kind == zones.Steered {
 		pool, ok := b.poolOfNames(part.Pool())
@@ -290,32 +341,10 @@ func (b *batch) besideNames(o zones.Owner, part zones.Part) (err *spec.Error, wa
 	return nil, ""
 }
 
-// poolOfNames says whether the pool of that ID is to be one of names, and returns "pool/<pool>".
+// poolOfNames says whether the pool of that ID is one of names, and returns "pool/<pool>".
 func (b *batch) poolOfNames(id policy.ID) (key string, ok bool) {
-	if int(id) >= len(b.poolIDs) || b.poolIDs[id] == nil {
-		return "", false
-	}
 	p := b.poolIDs[id]
-	return "pool/" + p.name, b.ofNames(p, nil)
-}
-
-// ofNames says whether a pool's members are names. The one written first decides.
-func (b *batch) ofNames(p *pool, within []*pool) bool {
-	if p.compiled != nil && !b.dirty[p.name] {
-		return p.compiled.OfNames
-	}
-	var first *object[policy.MemberSpec]
-	firstName := ""
-	for name, m := range p.members {
-		if first == nil || cmp.Or(cmp.Compare(m.revision, first.revision), strings.Compare(name, firstName)) < 0 {
-			first, firstName = m, name
-		}
-	}
-	if first == nil || first.value.Pool == "" {
-		return first != nil && first.value.CNAME != ""
-	}
-	child := b.pools[first.value.Pool]
-	return child != nil && !slices.Contains(within, child) && b.ofNames(child, append(within, p))
+	return "pool/" + p.name, p.compiled != nil && p.compiled.OfNames
 }
 
 // maxSteers is how many values of steered names a batch remembers.
@@ -358,7 +387,8 @@ func (b *batch) refuse(o zones.Owner, c claim) {
 		return
 	}
 	if ok && last.Kind != zones.Broken {
-		if _, conflict := zones.Conflict(b.parts, last); !conflict {
+		beside, _ := b.besideNames(o, last)
+		if _, conflict := zones.Conflict(b.parts, last); !conflict && (beside == nil || !b.compiled) {
 			b.put(last)
 			f.Serving = last.Revision
 			b.faults.set(f)

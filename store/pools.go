@@ -12,6 +12,7 @@ import (
 	"meridian/policy"
 	"meridian/policy/geo"
 	"meridian/spec"
+	"meridian/zones"
 )
 
 // pool returns the pool of that name, with an ID of its own if it is new.
@@ -91,6 +92,7 @@ func decodeMember(value []byte) (m policy.MemberSpec, err *spec.Error) {
 // known whether anything refers to it.
 func (b *batch) compile(p *pool) {
 	if p.deleted = !p.there(); p.deleted {
+		b.deriveAnew(p)
 		return
 	}
 	p.lastPolicy = p.policy
@@ -116,9 +118,13 @@ func (b *batch) compile(p *pool) {
 	complaints := map[string]string{} // by member
 	members := b.members(p, complaints)
 	p.lastMembers = p.kept()
+	before := p.compiled
 	p.compiled = policy.New(p.name, written, members, policy.Surroundings{
 		OnEmpty: onEmpty, Maps: b.mapsOf(p), Sites: b.sitesOf(p), Pools: b.edit.Pools(),
 	})
+	if before != nil && before.OfNames != p.compiled.OfNames {
+		b.flipped[p.id] = true
+	}
 	b.watch(p, complaints)
 	b.override(p)
 	b.edit.SetPool(p.id, p.compiled)
@@ -322,6 +328,11 @@ func (b *batch) poolReferrer(p *pool, pools map[*pool]bool) string {
 	}
 	switch n := b.edit.References(p.id); n {
 	case 0:
+		for key, f := range b.faults.byKey { // what cannot stand now may be able to later
+			if f.part != nil && f.part.Kind == zones.Steered && f.part.Pool() == p.id {
+				return key
+			}
+		}
 		return ""
 	case 1:
 		return "a steered name"

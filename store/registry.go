@@ -142,16 +142,20 @@ func (r *Registry) SetGeo(d *geo.Database) *zones.Snapshot {
 type batch struct {
 	*Registry
 	forName
-	update  Update
-	prev    *zones.Snapshot // the last good values of names; never nil
-	edit    *zones.Edit
-	queue   [kindName + 1][]Entry  // by kind, in the order in which they are taken
-	keys    map[string]key         // of the queues, names apart: they may be a million
-	taken   map[string]bool        // those of keys that were taken already
-	dirty   map[string]bool        // pools to compile
-	pooled  bool                   // which pools are there, or members that are pools, may have changed
-	steers  map[string]zones.Steer // values of steered names, decoded
-	changed map[string]bool        // keys of sites and checks that were taken, and maps that were compiled, as "map/<map>"
+	update   Update
+	prev     *zones.Snapshot // the last good values of names; never nil
+	edit     *zones.Edit
+	queue    [kindName + 1][]Entry  // by kind, in the order in which they are taken
+	keys     map[string]key         // of the queues, names apart: they may be a million
+	taken    map[string]bool        // those of keys that were taken already
+	dirty    map[string]bool        // pools to compile
+	compiled bool                   // the pools are
+	flipped  map[policy.ID]bool     // pools that have come to be of names, or are no more
+	named    map[string]bool        // names, as their keys begin, whose pools may be of names
+	mayName  map[policy.ID]bool     // see mayBeOfNames
+	pooled   bool                   // which pools are there, or members that are pools, may have changed
+	steers   map[string]zones.Steer // values of steered names, decoded
+	changed  map[string]bool        // keys of sites and checks that were taken, and maps that were compiled, as "map/<map>"
 }
 
 // forName is what takeName uses, over and over.
@@ -215,7 +219,8 @@ func (b *batch) commit() *zones.Snapshot {
 }
 
 func (r *Registry) begin(u Update) *batch {
-	b := &batch{Registry: r, update: u, prev: r.snapshot, keys: map[string]key{}, taken: map[string]bool{}, dirty: map[string]bool{}, changed: map[string]bool{}}
+	b := &batch{Registry: r, update: u, prev: r.snapshot, keys: map[string]key{}, taken: map[string]bool{}, dirty: map[string]bool{}, changed: map[string]bool{},
+		flipped: map[policy.ID]bool{}, named: map[string]bool{}, mayName: map[policy.ID]bool{}}
 	if b.prev == nil {
 		b.prev = zones.New()
 	}
@@ -308,6 +313,10 @@ func (b *batch) await(e Entry, field, target string, serving int64) {
 func (b *batch) wake(target string) {
 	for _, text := range slices.Sorted(maps.Keys(b.faults.waiting[target])) {
 		f := b.faults.byKey[text]
+		if f.part != nil {
+			b.named[ownerPrefix(text)] = true
+			continue
+		}
 		if ownerPrefix(text) != "" {
 			b.queue[kindName] = appendInParts(b.queue[kindName], f.entry) // a change in this batch is later, and counts
 			continue
@@ -405,6 +414,7 @@ func (b *batch) mended(text string) {
 func (b *batch) finish() {
 	b.markUsers()
 	b.compileAll()
+	b.judgeNamed()
 	b.settlePools()
 	settle(b, b.sites, "site/", (*pool).sites)
 	settle(b, b.checks, "check/", (*pool).checks)

@@ -221,6 +221,18 @@ func (r *Registry) derive(name string) {
 	}
 }
 
+// deriveAnew tells a pool, as it is served, what has become of those within it.
+func (r *Registry) deriveAnew(p *pool) {
+	if p.compiled == nil {
+		return
+	}
+	for i := range p.compiled.Members {
+		if m := &p.compiled.Members[i]; m.Pool != "" && !r.heldUp(p, m) {
+			p.compiled.Derive(i, r.poolIDs[m.Child].compiled)
+		}
+	}
+}
+
 // ofKind leaves out the members that are not as the first written one is: all of a pool are addresses, or
 // all are names. One that was so before serves on.
 func (b *batch) ofKind(p *pool, members []policy.Member) []policy.Member {

@@ -92,7 +92,9 @@ func decodeMember(value []byte) (m policy.MemberSpec, err *spec.Error) {
 // known whether anything refers to it.
 func (b *batch) compile(p *pool) {
 	if p.deleted = !p.there(); p.deleted {
-		b.deriveAnew(p)
+		if p.compiled != nil {
+			b.compileDeleted(p)
+		}
 		return
 	}
 	p.lastPolicy = p.policy
@@ -117,7 +119,7 @@ func (b *batch) compile(p *pool) {
 	}
 	complaints := map[string]string{} // by member
 	members := b.members(p, complaints)
-	p.lastMembers = p.kept()
+	p.lastMembers = p.serving()
 	before := p.compiled
 	p.compiled = policy.New(p.name, written, members, policy.Surroundings{
 		OnEmpty: onEmpty, Maps: b.mapsOf(p), Sites: b.sitesOf(p), Pools: b.edit.Pools(),
@@ -149,6 +151,20 @@ func (b *batch) compile(p *pool) {
 			b.mended(key)
 		}
 	}
+}
+
+// compileDeleted makes a pool that serves on anew from what it was made of: what is around it may have changed.
+func (b *batch) compileDeleted(p *pool) {
+	var written policy.Spec
+	if p.lastPolicy != nil {
+		written = p.lastPolicy.value
+	}
+	p.compiled = policy.New(p.name, written, p.compiled.Members, policy.Surroundings{
+		OnEmpty: p.compiled.OnEmpty, Maps: b.mapsOf(p), Sites: b.sitesOf(p), Pools: b.edit.Pools(),
+	})
+	b.watch(p, map[string]string{})
+	b.override(p)
+	b.edit.SetPool(p.id, p.compiled)
 }
 
 // members are those of the pool that can be, sorted by name.
@@ -206,11 +222,12 @@ func (p *pool) seated(complaints map[string]string) []string {
 
 // watch has the pool's addresses checked, and gives them the states that are known.
 func (b *batch) watch(p *pool, complaints map[string]string) {
-	if p.policy == nil || p.policy.value.Check == "" {
+	chain := p.chain()
+	if chain == nil || chain.value.Check == "" {
 		b.targets.set(p.name, nil, nil, nil)
 		return
 	}
-	name := p.policy.value.Check
+	name := chain.value.Check
 	if b.checks[name] == nil || p.waits == "check/"+name { // meanwhile nothing is known of the members
 		b.targets.set(p.name, nil, nil, nil)
 		return
@@ -222,7 +239,7 @@ func (b *batch) watch(p *pool, complaints map[string]string) {
 		if b.heldUp(p, m) {
 			continue
 		}
-		written := p.served(m.Name, p.members[m.Name]).value
+		written := p.lastMembers[m.Name].value
 		addrs := m.Addrs
 		if m.Checks > 0 {
 			addrs = []netip.Addr{*written.CheckAddr}

@@ -37,13 +37,13 @@ var choices = map[string][]string{
 	"pool/p/policy":                    {`{}`, `{"policy":"geo"}`, `{"steps":["geo"]}`, `{"check":"web"}`, `{"on_empty":["pool:q"]}`, `{"policy":"x"}`},
 	"pool/p/member/m":                  {"192.0.2.10", `{"addr":["192.0.2.11"],"site":"fra"}`, "x", `{"addr":["192.0.2.12"],"serves":["map:net/t"]}`},
 	"pool/p/member/o":                  {`{"addr":["192.0.2.13"],"serves":["map:net/u","any"]}`},
-	"pool/q/policy":                    {`{"on_empty":["pool:p","nodata"]}`, `{"steps":["up"]}`},
+	"pool/q/policy":                    {`{"on_empty":["pool:p","nodata"]}`, `{"check":"web","min_up":"100%"}`, `{"steps":["up"]}`},
 	"pool/q/member/n":                  {`{"addr":["192.0.2.20","2001:db8::20"]}`, `{"addr":["192.0.2.20"],"site":"fra"}`},
 	"pool/late/member/l":               {"192.0.2.30"},
 	"pool/p/member/w":                  {`{"pool":"q"}`, `{"pool":"r"}`, "192.0.2.14", `{"cname":"p.example.org."}`},
 	"pool/q/member/w":                  {`{"pool":"r","site":"fra"}`, `{"pool":"p"}`, `{"cname":"q.example.org."}`},
 	"pool/r/member/w":                  {`{"pool":"p"}`, `{"pool":"late"}`, "192.0.2.41", `{"cname":"r.example.org."}`},
-	"pool/r/policy":                    {`{"min_up":2}`, `{"policy":"multivalue","on_empty":["pool:q"]}`, `{"min_up":0}`},
+	"pool/r/policy":                    {`{"min_up":2}`, `{"check":"web"}`, `{"policy":"multivalue","on_empty":["pool:q"]}`, `{"min_up":0}`},
 	"zone/example.com/name/r/steer":    {`{"pool":"r"}`, `{"pool":"p"}`},
 	"override/member/p/m":              {`{"state":"drain"}`, `{"state":"drain","until":"2020-01-01T00:00:00Z"}`, `{"weight":0}`, `{"state":"of"}`},
 	"override/pool/q":                  {`{"state":"down"}`, `{"state":"up"}`},
@@ -91,9 +91,10 @@ func TestRandomChanges(t *testing.T) {
 			history = append(history, strings.Join(batch, " | "))
 			s.change(batch...)
 			if random.IntN(3) == 0 {
-				state := fmt.Sprintf("web 192.0.2.%d:80 %s", 10+random.IntN(5), []string{"up", "down", "unknown"}[random.IntN(3)])
+				state := fmt.Sprintf("web 192.0.2.%d:80 %s", []int{10, 11, 14, 20, 41}[random.IntN(5)], []string{"up", "down", "unknown"}[random.IntN(3)])
 				history = append(history, "state "+state)
 				s.runState(state)
+				checkDerived(t, s)
 			}
 			if compare(t, s) {
 				compared++
@@ -155,10 +156,11 @@ var firstSeen = regexp.MustCompile(` @\d+(: (?:the zone has names|deleted, but))
 // be changed from then on.
 //
 // A policy that waits for a pool which is deleted, and kept for the sake of a name, falls back to that
-// pool after a restart: an image does not tell that it came too late.
+// pool after a restart: an image does not tell that it came too late. Nor does it of a check.
 func compareRestored(t *testing.T, s *scene, goOn bool) {
 	for _, f := range s.registry.Faults() {
-		if pool := s.registry.pools[strings.TrimPrefix(f.Awaits, "pool/")]; pool != nil && pool.deleted {
+		pool, check := s.registry.pools[strings.TrimPrefix(f.Awaits, "pool/")], s.registry.checks[strings.TrimPrefix(f.Awaits, "check/")]
+		if pool != nil && pool.deleted || check != nil && check.deleted {
 			return
 		}
 	}
@@ -208,6 +210,19 @@ func compareRecalled(t *testing.T, s *scene) {
 	}
 	if d := diff(faults, fresh.run(t, "faults")); d != "the same" {
 		t.Errorf("faults with former values before (want) and after (got) reading all again: %s", d)
+	}
+}
+
+// checkDerived looks whether every member that is a pool is as that pool is.
+func checkDerived(t *testing.T, s *scene) {
+	r := s.registry
+	for _, p := range r.pools {
+		for i := range p.compiled.Members {
+			m := &p.compiled.Members[i]
+			if was := p.compiled.Health(i); m.Pool != "" && !r.heldUp(p, m) && p.compiled.Derive(i, r.pools[m.Pool].compiled) {
+				t.Errorf("%s/%s is %x, expected %x", p.name, m.Name, was, p.compiled.Health(i))
+			}
+		}
 	}
 }
 

@@ -82,7 +82,7 @@ type pool struct {
 	odd      map[string]*excluded                  // those that are names among addresses, or the other way round
 	before   map[string]*object[policy.MemberSpec] // what both were before, which serves on
 
-	// What compiled was made of, where deleted.
+	// What compiled was made of.
 	lastPolicy  *object[policy.Spec]
 	lastMembers map[string]*object[policy.MemberSpec]
 }
@@ -452,12 +452,17 @@ func (p *pool) sites() map[string]string {
 	return used
 }
 
+// chain is the policy that p is served with, nil for none.
+func (p *pool) chain() *object[policy.Spec] {
+	if p.deleted {
+		return p.lastPolicy
+	}
+	return p.policy
+}
+
 // checks is sites for the check that watches the pool.
 func (p *pool) checks() map[string]string {
-	chain := p.policy
-	if p.deleted {
-		chain = p.lastPolicy
-	}
+	chain := p.chain()
 	if chain == nil || chain.value.Check == "" || p.waits == "check/"+chain.value.Check {
 		return nil
 	}

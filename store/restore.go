@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -50,9 +51,9 @@ func (r *Registry) Image() *Image {
 		img.add(key, o.text, o.revision, o.lease, false)
 	}
 	for _, p := range r.pools {
-		chain, members := p.policy, p.kept()
+		chain, members := p.chain(), p.members
 		if p.deleted {
-			chain, members = p.lastPolicy, p.lastMembers
+			members = p.lastMembers
 		}
 		switch {
 		case chain != nil:
@@ -61,6 +62,9 @@ func (r *Registry) Image() *Image {
 			img.add("pool/"+p.name+"/policy", nil, 0, 0, p.deleted)
 		}
 		for name, m := range members {
+			if !p.deleted {
+				m = cmp.Or(p.served(name, m), m)
+			}
 			img.add("pool/"+p.name+"/member/"+name, m.text, m.revision, m.lease, p.deleted)
 		}
 	}

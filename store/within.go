@@ -66,15 +66,18 @@ func (p *pool) served(member string, o *object[policy.MemberSpec]) *object[polic
 	return o
 }
 
-// kept are the values that a pool's members have, or serve on with.
-func (p *pool) kept() map[string]*object[policy.MemberSpec] {
-	kept := maps.Clone(p.members)
-	for member, last := range p.before {
-		if p.served(member, nil) == last {
-			kept[member] = last
+// serving are the values of the members that are served.
+func (p *pool) serving() map[string]*object[policy.MemberSpec] {
+	if len(p.excluded)+len(p.odd) == 0 {
+		return maps.Clone(p.members)
+	}
+	serving := map[string]*object[policy.MemberSpec]{}
+	for member, o := range p.members {
+		if o = p.served(member, o); o != nil {
+			serving[member] = o
 		}
 	}
-	return kept
+	return serving
 }
 
 // values are what refers to sites and maps: the values of the members, by name, and those that they serve
@@ -217,18 +220,6 @@ func (r *Registry) derive(name string) {
 		}
 		if changed {
 			r.derive(parent)
-		}
-	}
-}
-
-// deriveAnew tells a pool, as it is served, what has become of those within it.
-func (r *Registry) deriveAnew(p *pool) {
-	if p.compiled == nil {
-		return
-	}
-	for i := range p.compiled.Members {
-		if m := &p.compiled.Members[i]; m.Pool != "" && !r.heldUp(p, m) {
-			p.compiled.Derive(i, r.poolIDs[m.Child].compiled)
 		}
 	}
 }

@@ -89,7 +89,9 @@ func New(name string, spec Spec, members []Member, in Surroundings) *Pool {
 	}
 	p.place(members, !p.Checked, in.Pools)
 	p.plain = slices.Equal(p.Steps, Policies[defaultPolicy]) && !p.nested
-	p.OfNames = len(members) > 0 && (members[0].CNAME != "" || members[0].Pool != "" && in.Pools[members[0].Child].OfNames)
+	p.OfNames = slices.ContainsFunc(members, func(m Member) bool { // a pool without members is of neither
+		return m.CNAME != "" || m.Pool != "" && in.Pools[m.Child].OfNames
+	})
 	asks := func(ask func(*Step) bool) bool {
 		return slices.ContainsFunc(p.Steps, func(s Step) bool { return ask(&s) })
 	}

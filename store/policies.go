@@ -219,19 +219,18 @@ func (b *batch) missingReference(o, last *object[policy.Spec]) (err *spec.Error,
 // circle says what is wrong where a pool with this policy would fall back to itself, or through too
 // many others.
 func (b *batch) circle(pool string, s policy.Spec) *spec.Error {
-	above := b.above(pool, map[string]int{})
 	for i, name := range s.FallbackPools() {
 		if name == "" || name != pool && !b.pools[name].there() && !b.pools[pool].fallsTo(b.pools[name]) {
 			continue // it will be judged when it comes
 		}
 		w := walk{registry: b.Registry, target: pool, depth: map[string]int{}}
-		depth := w.from(name)
+		all := b.above(pool, map[string]int{}) + w.from(name)
 		field := fmt.Sprintf("on_empty[%d]", i)
 		switch {
 		case w.circle != nil:
 			return spec.Errorf(field, "pools must not lead to each other in a circle: %s → %s", pool, strings.Join(w.circle, " → "))
-		case above+depth > maxPools:
-			return spec.Errorf(field, "%d pools would lead one to the other, expected at most %d", above+depth, maxPools)
+		case all > maxPools:
+			return spec.Errorf(field, "%d pools would lead one to the other, expected at most %d", all, maxPools)
 		}
 	}
 	return nil

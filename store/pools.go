@@ -185,9 +185,9 @@ func (b *batch) members(p *pool, complaints map[string]string) (members []policy
 }
 
 // member compiles the value of one.
-func (b *batch) member(name string, o *object[policy.MemberSpec]) policy.Member {
+func (r *Registry) member(name string, o *object[policy.MemberSpec]) policy.Member {
 	m := o.value.Compile(name)
-	if child := b.pools[m.Pool]; m.Pool != "" && child != nil {
+	if child := r.pools[m.Pool]; m.Pool != "" && child != nil {
 		m.Child = child.id
 	}
 	return m

@@ -174,6 +174,9 @@ func (r *Registry) inTheWay(e Entry) bool {
 		var p policy.Spec
 		return decode(e.Value, &p) != nil || r.begin(Update{}).circle(k.name, p) != nil
 	}
+	if k.kind == kindMember {
+		return r.memberInTheWay(k, e)
+	}
 	if k.kind == kindMap {
 		return r.partInTheWay(k, e)
 	}
@@ -194,13 +197,36 @@ func (r *Registry) inTheWay(e Entry) bool {
 	return conflict
 }
 
+// memberInTheWay is inTheWay for a member that is left out now.
+func (r *Registry) memberInTheWay(k key, e Entry) bool {
+	m, err := decodeMember(e.Value)
+	p := r.pools[k.name]
+	switch {
+	case err != nil:
+		return true
+	case p == nil || p.compiled == nil:
+		return false
+	case m.Pool != "" && r.exclude(within{k.name, k.child, &object[policy.MemberSpec]{value: m}}) != nil:
+		return true
+	}
+	c := r.member(k.child, &object[policy.MemberSpec]{value: m})
+	is := r.kindOf(&c)
+	return is != "" && len(p.compiled.Members) > 0 && p.compiled.OfNames != (is == ofNames)
+}
+
+// leftOut says whether a key is that of a member which is left out of its pool.
+func (r *Registry) leftOut(k key) bool {
+	p := r.pools[k.name]
+	return k.kind == kindMember && p != nil && (p.excluded[k.child] != nil || p.odd[k.child] != nil)
+}
+
 // Forgotten lists the faults of which no good value is known and that a former one might mend.
 func (r *Registry) Forgotten() (list []Fault) {
 	for key, f := range r.faults.byKey {
-		if f.standing() || f.Serving != 0 || key == acceptKey {
+		if f.Serving != 0 || key == acceptKey {
 			continue
 		}
-		if _, err := parseKey(key); err == nil {
+		if k, err := parseKey(key); err == nil && (!f.standing() || r.leftOut(k)) {
 			list = append(list, f.Fault)
 		}
 	}

@@ -44,6 +44,8 @@ var update = flag.Bool("update", false, "write the transcripts anew instead of c
 //	> ask NAME TYPE ADDR  the same for a resolver at an address
 //	> faults
 //	> targets
+//	> members POOL        each with its states (of IPv4 and IPv6, of a pool) and weight
+//	> out NAME TYPE       who never came in, and why
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("../testdata/registry/*.transcript")
 	if err != nil || len(files) == 0 {
@@ -175,6 +177,30 @@ func (s *scene) run(t *testing.T, command string) string {
 	case "ask":
 		name, typ, _ := strings.Cut(rest, " ")
 		return s.ask(name, typ)
+	case "members":
+		return s.members(rest)
+	case "out":
+		name, typ, _ := strings.Cut(rest, " ")
+		n, err := zones.ParseName(name)
+		if err != nil {
+			t.Fatalf("%q: %v", command, err)
+		}
+		var trace zones.Trace
+		s.resolve(n, typ, policy.Client{}, &trace)
+		var b strings.Builder
+		for _, step := range trace.Steps {
+			if step.Decision == nil {
+				continue
+			}
+			for _, run := range step.Decision.Runs {
+				for _, m := range run.Members {
+					if m.Out != "" {
+						fmt.Fprintf(&b, "%s/%s: %s\n", run.Pool, m.Member, m.Out)
+					}
+				}
+			}
+		}
+		return b.String()
 	case "faults":
 		var b strings.Builder
 		for _, f := range s.registry.Faults() {
@@ -240,6 +266,40 @@ func (s *scene) lapse() {
 	if gone := s.registry.Lapsed(); len(gone) > 0 {
 		s.served = s.registry.take(Update{Revision: s.served.Revision, Entries: gone})
 	}
+	if lifted := s.registry.Lift(); lifted != nil {
+		s.served = lifted
+	}
+}
+
+// members are those of a pool as it is served.
+func (s *scene) members(name string) string {
+	p := s.registry.pools[name]
+	if p == nil {
+		return "no such pool\n"
+	}
+	var b strings.Builder
+	for i := range p.compiled.Members {
+		m, w := &p.compiled.Members[i], p.compiled.Health(i)
+		fmt.Fprintf(&b, "%s", m.Name)
+		n := len(m.Addrs)
+		if m.Pool != "" {
+			fmt.Fprintf(&b, " (pool %s)", m.Pool)
+			n = 2
+		} else if m.CNAME != "" {
+			fmt.Fprintf(&b, " (%s)", m.CNAME)
+			n = 1
+		}
+		for j := range n {
+			fmt.Fprintf(&b, " %s", w.State(j))
+		}
+		if fmt.Fprintf(&b, ", weight %d", w.Weight()); w.Drained() {
+			b.WriteString(", drained")
+		} else if w.Withdrawn() {
+			b.WriteString(", withdrawn")
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
 }
 
 // earlier is the value that a key had just before a revision.
@@ -270,11 +330,15 @@ func (s *scene) ask(name, typ string) string {
 	if err != nil {
 		return err.Error() + "\n"
 	}
-	q := &zones.Query{Name: *n, Type: dns.StringToType[typ], Client: client, Random: 1}
-	var a zones.Answer
-	zones.Resolve(s.served, q, &a, nil)
+	q, a := s.resolve(n, typ, client, nil)
 	lines := append([]string{a.Outcome.String()}, a.Text(q)...)
 	return strings.ReplaceAll(strings.Join(lines, "\n"), "\t", " ") + "\n"
+}
+
+func (s *scene) resolve(n *zones.Name, typ string, client policy.Client, t *zones.Trace) (q *zones.Query, a zones.Answer) {
+	q = &zones.Query{Name: *n, Type: dns.StringToType[typ], Client: client, Random: 1}
+	zones.Resolve(s.served, q, &a, t)
+	return q, a
 }
 
 // diff shows the first lines in which two texts differ.

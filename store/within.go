@@ -121,19 +121,19 @@ func (b *batch) judgeWithin(w within) {
 }
 
 // exclude says why a member that is a pool cannot be, given those judged before it; nil if it can.
-func (b *batch) exclude(w within) *excluded {
-	p, name := b.pools[w.pool], w.object.value.Pool
-	target := b.pools[name]
+func (r *Registry) exclude(w within) *excluded {
+	p, name := r.pools[w.pool], w.object.value.Pool
+	target := r.pools[name]
 	served := target != nil && p.compiled != nil && slices.Contains(p.compiled.Children(), target.id)
 	if !target.there() && !served {
 		return &excluded{"pool", fmt.Sprintf("pool/%s is not there yet", name), "pool/" + name}
 	}
-	way := walk{registry: b.Registry, target: w.pool, depth: map[string]int{}}
+	way := walk{registry: r, target: w.pool, depth: map[string]int{}}
 	below := way.from(name)
 	if way.circle != nil {
 		return &excluded{field: "pool", reason: "pools must not lead to each other in a circle: " + w.pool + " → " + strings.Join(way.circle, " → ")}
 	}
-	if all := b.above(w.pool, map[string]int{}) + below; all > maxPools {
+	if all := r.above(w.pool, map[string]int{}) + below; all > maxPools {
 		return &excluded{field: "pool", reason: fmt.Sprintf("%d pools would lead one to the other, expected at most %d", all, maxPools)}
 	}
 	return nil
@@ -265,19 +265,24 @@ func (b *batch) lastGood(p *pool, name string) (m policy.Member, ok bool) {
 	return b.member(name, last), true
 }
 
+const (
+	ofNames     = "names"
+	ofAddresses = "addresses"
+)
+
 // kindOf is what a member answers with; "" where that is not known yet.
-func (b *batch) kindOf(m *policy.Member) string {
+func (r *Registry) kindOf(m *policy.Member) string {
 	switch {
 	case m.CNAME != "":
-		return "names"
+		return ofNames
 	case m.Pool == "":
-		return "addresses"
+		return ofAddresses
 	}
-	switch child := b.pools[m.Pool].compiled; {
+	switch child := r.pools[m.Pool].compiled; {
 	case len(child.Members) == 0:
 		return ""
 	case child.OfNames:
-		return "names"
+		return ofNames
 	}
-	return "addresses"
+	return ofAddresses
 }

@@ -293,9 +293,16 @@ func (b *batch) judgeNamed() {
 	}
 	for _, prefix := range slices.Sorted(maps.Keys(b.named)) {
 		k, _ := parseNameKey(prefix+"steer", &b.name)
+		before := b.edit.Parts(k.owner)
 		b.judgeName(k.owner, prefix, nil)
-		b.touch(k.owner, b.update.Revision)
+		if !slices.EqualFunc(before, b.edit.Parts(k.owner), samePart) {
+			b.touch(k.owner, b.update.Revision)
+		}
 	}
+}
+
+func samePart(p, q zones.Part) bool {
+	return p.Type == q.Type && p.Kind == q.Kind && p.Revision == q.Revision
 }
 
 // mayBeOfNames says whether a pool may turn out to be of names when it is compiled, or is.

@@ -35,7 +35,7 @@ the revision, else from the registry as etcd has it at that revision, while it d
 health was then nobody knows, but --replay takes it, and all else, from an explanation that was kept as JSON.
 
 Over DNS an explanation is the TXT of _explain.NAME, of _aaaa._explain.NAME for another type than A, for those who
-ask from loopback.`,
+ask from the networks that the zone allows: "explain" of its soa, by default loopback.`,
 		Example: "  meridian explain www.example.com\n" +
 			"  meridian explain www.example.com AAAA --client 203.0.113.7 --json > answer.json\n" +
 			"  meridian explain www.example.com --subnet 203.0.113.0/24 --random 812 --revision 1207\n" +

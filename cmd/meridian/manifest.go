@@ -17,15 +17,19 @@ import (
 )
 
 func lintCommand() *cobra.Command {
+	var expand bool
 	c := &cobra.Command{
 		Use:   "lint FILE...",
 		Short: "Check manifests: every key, value and reference",
 		Long: `Check manifests: every key, value and reference. "-" reads standard input.
 
 Without --etcd-endpoints a manifest is looked at for itself, and must hold all that it refers to.
-With them it is looked at together with what the registry holds now.`,
-		Example: "  meridian lint testdata/sample.json\n  meridian lint --etcd-endpoints 127.0.0.1:2379 change.json",
-		Args:    cobra.MinimumNArgs(1),
+With them it is looked at together with what the registry holds now.
+
+--expand shows what the policies mean: the chain of steps behind a short name, and what is not said.`,
+		Example: "  meridian lint testdata/sample.json\n  meridian lint --expand testdata/sample.json\n" +
+			"  meridian lint --etcd-endpoints 127.0.0.1:2379 change.json",
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			cfg, err := loadConfig(cmd.Flags(), os.Environ())
 			if err != nil {
@@ -53,6 +57,11 @@ With them it is looked at together with what the registry holds now.`,
 				if faulty = faulty || len(problems) > 0; len(problems) == 0 {
 					fmt.Fprintf(cmd.OutOrStdout(), "%s: %s, all good\n", file, count(len(m), "key"))
 				}
+				if expand {
+					if err := writePolicies(cmd.OutOrStdout(), store.Policies(m, now)); err != nil {
+						return err
+					}
+				}
 			}
 			if faulty {
 				return errSaid
@@ -60,6 +69,7 @@ With them it is looked at together with what the registry holds now.`,
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&expand, "expand", false, "show the steps and defaults of each pool's policy")
 	addEtcdFlags(c.Flags())
 	return c
 }

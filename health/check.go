@@ -14,33 +14,33 @@ import (
 // Check tells how to find out whether an address works: the value of check/<check>. Exactly one of
 // TCP, HTTP and HTTPS is set. A field that is absent or zero takes its default.
 type Check struct {
-	TCP      *TCP          `json:"tcp,omitzero"`
-	HTTP     *HTTP         `json:"http,omitzero"`
-	HTTPS    *HTTPS        `json:"https,omitzero"`
-	Interval spec.Duration `json:"interval,omitzero"` // from one look to the next; default 10s, 100ms to 1h
-	Timeout  spec.Duration `json:"timeout,omitzero"`  // for one look; default 3s or the interval if that is less, at most the interval
-	Rise     int           `json:"rise,omitzero"`     // successes in a row until up; default 2, 1 to 100
-	Fall     int           `json:"fall,omitzero"`     // failures until down; default 3, 1 to 100
+	TCP      *TCP          `json:"tcp,omitzero"`      // up when a connection opens; default none; exactly one of tcp, http and https is said
+	HTTP     *HTTP         `json:"http,omitzero"`     // up when the response to a GET is as expected; default none; likewise
+	HTTPS    *HTTPS        `json:"https,omitzero"`    // as http, over TLS; default none; likewise
+	Interval spec.Duration `json:"interval,omitzero"` // from one look to the next; default "10s"; "100ms" to "1h"
+	Timeout  spec.Duration `json:"timeout,omitzero"`  // for one look; default "3s", or the interval if that is less; "1ms" to the interval
+	Rise     int           `json:"rise,omitzero"`     // successes in a row until up; default 2; 1 to 100
+	Fall     int           `json:"fall,omitzero"`     // failures until down, not all in a row; default 3; 1 to 100
 }
 
 // TCP is up when a connection opens.
 type TCP struct {
-	Port uint16 `json:"port,omitzero"` // default the member's
+	Port uint16 `json:"port,omitzero"` // where it connects to; default the member's; 1 to 65535
 }
 
 // HTTP is up when the response to a GET has the status and the body that are expected.
 type HTTP struct {
-	Port   uint16 `json:"port,omitzero"`   // default the member's, else 80 (https: 443)
-	Path   string `json:"path,omitzero"`   // with the query, if any, as it is sent; default "/"
-	Host   string `json:"host,omitzero"`   // Host header, with a port or without; default the address
-	Status string `json:"status,omitzero"` // "200", "2xx", "200-399", or several by comma; default "200-399"
-	Body   string `json:"body,omitzero"`   // text that the first 64 KiB of the body must hold
+	Port   uint16 `json:"port,omitzero"`   // where it connects to; default the member's, else 80 (https: 443); 1 to 65535
+	Path   string `json:"path,omitzero"`   // the path, with the query, if any, as it is sent; default "/"; begins with a slash
+	Host   string `json:"host,omitzero"`   // the Host header, with a port or without; default the address; such as "www.example.com:8443"
+	Status string `json:"status,omitzero"` // the status that is expected; default "200-399"; "200", "2xx", "200-399", or several by comma
+	Body   string `json:"body,omitzero"`   // a text that the first 64 KiB of the body must hold; default none
 }
 
 // HTTPS is HTTP over TLS.
 type HTTPS struct {
 	HTTP          // its fields stand beside the two below
-	SNI    string `json:"sni,omitzero"`    // server name of the handshake and of the certificate; default Host without port
+	SNI    string `json:"sni,omitzero"`    // the server name of the handshake and of the certificate; default host without port; a name or an address
 	Verify *bool  `json:"verify,omitzero"` // the certificate must be valid for that name; default true
 }
 

@@ -11,11 +11,11 @@ import (
 // Override is a person's word on a member, a pool or a site: the value of override/member/<pool>/<member>,
 // override/pool/<pool> and override/site/<site>.
 type Override struct {
-	State  string     `json:"state,omitzero"`  // "drain": no answers, and up all the same for who counts; "down": no answers; "up": whatever checks say; default: as checks say
-	Weight *int       `json:"weight,omitzero"` // in the place of the member's, 0 to 65535; default the member's
-	Reason string     `json:"reason,omitzero"` // such as a ticket; default none
+	State  string     `json:"state,omitzero"`  // what it is to be; default as checks say; "drain": no answers, and up all the same for who counts, "down": no answers, "up": whatever checks say
+	Weight *int       `json:"weight,omitzero"` // a weight in the place of the member's; default the member's; 0 to 65535
+	Reason string     `json:"reason,omitzero"` // why, such as a ticket; default none
 	By     string     `json:"by,omitzero"`     // whose word it is; default nobody's
-	Until  *time.Time `json:"until,omitzero"`  // when it ends (RFC 3339), such as "2026-11-22T18:00:00+01:00"; default with its key, or its lease
+	Until  *time.Time `json:"until,omitzero"`  // when it ends; default with its key, or its lease; a time of RFC 3339 such as "2026-11-22T18:00:00+01:00"
 }
 
 var overrideStates = []string{"drain", "down", "up"}
@@ -81,9 +81,9 @@ func (o *Override) String() string {
 
 // Latch is a manual failback not yet made: the value of latch/<pool>.
 type Latch struct {
-	Tier  int        `json:"tier"`           // 1 to 65535: those below it do not count while others are there
-	Since *time.Time `json:"since,omitzero"` // when it came to that (RFC 3339); default not said
-	By    string     `json:"by,omitzero"`    // who wrote it: a server, or a person; default nobody
+	Tier  int        `json:"tier"`           // those below it do not count while others are there; required; 1 to 65535
+	Since *time.Time `json:"since,omitzero"` // when it came to that; default not said; a time of RFC 3339
+	By    string     `json:"by,omitzero"`    // who wrote it, a server or a person; default nobody
 }
 
 // Validate says what is wrong with l, as a *spec.Error.

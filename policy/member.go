@@ -32,17 +32,17 @@ type Member struct {
 // MemberSpec is a member as an operator writes it: the value of pool/<pool>/member/<member>. The
 // shorthand, a bare address, is a MemberSpec with that Addr alone.
 type MemberSpec struct {
-	Addr      []netip.Addr `json:"addr,omitzero"`       // 1 to 16 addresses
-	CNAME     string       `json:"cname,omitzero"`      // or the name it is known by, with a final dot
-	Pool      string       `json:"pool,omitzero"`       // or the pool that it is
-	Weight    *int         `json:"weight,omitzero"`     // 0 to 65535, default 1; 0: only when nothing else is left
-	Tier      *int         `json:"tier,omitzero"`       // 1 to 65535, default 1; lower goes first
-	Site      string       `json:"site,omitzero"`       // where it stands: a site/<site>
-	Serves    []string     `json:"serves,omitzero"`     // whom the step geo keeps it for, see ParseTerm; default everybody
-	Bias      int          `json:"bias,omitzero"`       // -99 to 99, default 0: by so many percent nearer (above 0) or farther it counts
-	CheckAddr *netip.Addr  `json:"check_addr,omitzero"` // checked in place of each address
-	Port      uint16       `json:"port,omitzero"`       // where it serves, and is checked unless the check says otherwise
-	Leaving   bool         `json:"leaving,omitzero"`    // it means to go: it is given no more, and does not linger
+	Addr      []netip.Addr `json:"addr,omitzero"`       // its addresses; default none, then cname or pool is said; 1 to 16
+	CNAME     string       `json:"cname,omitzero"`      // or the name it is known by; default none; a name with a final dot
+	Pool      string       `json:"pool,omitzero"`       // or the pool that it is; default none; the name of a pool
+	Weight    *int         `json:"weight,omitzero"`     // its share among those left; default 1; 0 (only when nothing else is left) to 65535
+	Tier      *int         `json:"tier,omitzero"`       // lower goes first, in the step tier; default 1; 1 to 65535
+	Site      string       `json:"site,omitzero"`       // where it stands; default nowhere; the name of a site/<site>
+	Serves    []string     `json:"serves,omitzero"`     // whom the step geo keeps it for; default everybody; up to 256 of "cidr:192.0.2.0/24", "asn:64500", "map:<map>/<tag>", "subdivision:DE-HE", "country:DE", "continent:EU", "any"
+	Bias      int          `json:"bias,omitzero"`       // by so many percent nearer (above 0) or farther it counts, in the step nearest by distance; default 0; -99 to 99
+	CheckAddr *netip.Addr  `json:"check_addr,omitzero"` // the address that is checked in place of each of its own; default none; not of a pool
+	Port      uint16       `json:"port,omitzero"`       // where it serves, and is checked unless the check says otherwise; default none; 1 to 65535, not of a pool
+	Leaving   bool         `json:"leaving,omitzero"`    // it means to go: it is given no more, and does not linger; default false
 }
 
 // Validate says what is wrong with m, as a *spec.Error.

@@ -11,11 +11,11 @@ import (
 
 // Site is a place where members and checkers stand: the value of site/<site>.
 type Site struct {
-	Country     string   `json:"country,omitzero"`     // ISO 3166-1: "DE"
-	Subdivision string   `json:"subdivision,omitzero"` // ISO 3166-2: "DE-HE"
-	Continent   string   `json:"continent,omitzero"`   // AF, AN, AS, EU, NA, OC, SA
-	Lat         *float64 `json:"lat,omitzero"`         // degrees north, −90 to 90
-	Lon         *float64 `json:"lon,omitzero"`         // degrees east, −180 to 180
+	Country     string   `json:"country,omitzero"`     // the country, by ISO 3166-1; default none; such as "DE"
+	Subdivision string   `json:"subdivision,omitzero"` // the part of it, by ISO 3166-2; default none; such as "DE-HE", of the country
+	Continent   string   `json:"continent,omitzero"`   // the continent; default none; AF, AN, AS, EU, NA, OC or SA
+	Lat         *float64 `json:"lat,omitzero"`         // degrees north; default the middle of the country; -90 to 90, with lon
+	Lon         *float64 `json:"lon,omitzero"`         // degrees east; default the middle of the country; -180 to 180, with lat
 }
 
 var (

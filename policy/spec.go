@@ -15,14 +15,12 @@ import (
 
 // Spec is a pool's policy as an operator writes it: the value of pool/<pool>/policy.
 type Spec struct {
-	Policy  string   `json:"policy,omitzero"`   // a short name, see Policies; default "weighted"
-	Steps   []Step   `json:"steps,omitzero"`    // or the chain itself
-	Check   string   `json:"check,omitzero"`    // the check that watches the members' addresses; without one they are up
-	OnEmpty []string `json:"on_empty,omitzero"` // "all", "pool:<pool>", "nodata", "servfail", tried in order; default ["all"]
-	MinUp   MinUp    `json:"min_up,omitzero"`   // as a member of another pool it is up while so many of its members are; default 1
-
-	// How long a member whose lease has ended stays while its check says up; default 10m, at most 24h, 0s: not at all.
-	Linger *spec.Duration `json:"linger,omitzero"`
+	Policy  string         `json:"policy,omitzero"`   // a short name, that stands for a chain of steps; default "weighted"; one of the policies below
+	Steps   []Step         `json:"steps,omitzero"`    // the chain itself, in place of a short name; default that of policy; 1 to 64 steps, see below
+	Check   string         `json:"check,omitzero"`    // the check that watches the members' addresses; default none: they are up; the name of a check/<check>
+	OnEmpty []string       `json:"on_empty,omitzero"` // what becomes of an answer that nobody is left for, tried in order; default ["all"]; 1 to 16 of "all", "pool:<pool>", "nodata", "servfail"
+	MinUp   MinUp          `json:"min_up,omitzero"`   // as a member of another pool it is up while so many of its members are; default 1; 1 to 1000, or a share such as "50%"
+	Linger  *spec.Duration `json:"linger,omitzero"`   // how long a member whose lease has ended stays while its check says up; default "10m"; "0s" (not at all) to "24h"
 }
 
 const (

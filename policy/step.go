@@ -19,13 +19,13 @@ import (
 type Op uint8
 
 const (
-	OpUp       Op = iota // keep members that are up
-	OpGeo                // keep members that serve the client
-	OpNearest            // keep those next to the client
-	OpTier               // keep the lowest tier
-	OpShed               // take members off by chance
-	OpWeighted           // order by a draw
-	OpTake               // keep the first N
+	OpUp       Op = iota // keeps members that are up
+	OpGeo                // keeps members that serve the client
+	OpNearest            // keeps those next to the client
+	OpTier               // keeps the lowest tier
+	OpShed               // takes members off by chance
+	OpWeighted           // orders by a draw
+	OpTake               // keeps the first N
 )
 
 var opNames = []string{"up", "geo", "nearest", "tier", "shed", "weighted", "take"}
@@ -80,8 +80,8 @@ type Geo struct {
 
 // Nearest are the options of the step nearest.
 type Nearest struct {
-	By     string `json:"by,omitzero"`     // "distance" or "rtt"; no default
-	Within string `json:"within,omitzero"` // how much farther than the best may stay: "20%" of it, by distance "500km", by rtt "10ms"; default 0
+	By     string `json:"by,omitzero"`     // what is measured; required; "distance" or "rtt"
+	Within string `json:"within,omitzero"` // how much farther than the best may stay; default "0"; a share of it such as "20%", by distance a length such as "500km", by rtt a time such as "10ms"
 
 	rtt   bool
 	ratio float64 // of the best that may stay: 1 and above
@@ -90,8 +90,8 @@ type Nearest struct {
 
 // Tier are the options of the step tier.
 type Tier struct {
-	Trickle  spec.Share `json:"trickle,omitzero"`  // chance of the next tier instead of the lowest, "0%" to "100%"; default "0%"
-	Failback string     `json:"failback,omitzero"` // when to go back to a lower tier: "auto" (at once), "manual" (once latch/<pool> is deleted), or after it was up for a time, such as "5m"; default "auto"
+	Trickle  spec.Share `json:"trickle,omitzero"`  // chance of the next tier instead of the lowest; default "0%"; "0%" to "100%"
+	Failback string     `json:"failback,omitzero"` // when to go back to a lower tier; default "auto": at once; "manual" (once latch/<pool> is deleted), or after it was up for "1s" to "24h"
 
 	trickle uint64 // Trickle as a bound on a random number
 	after   time.Duration
@@ -99,22 +99,22 @@ type Tier struct {
 
 // Shed are the options of the step shed: either a percent, or low and high.
 type Shed struct {
-	Low     *spec.Share `json:"low,omitzero"`     // load from which members are taken off, "0%" to "100%"
-	High    *spec.Share `json:"high,omitzero"`    // load from which all are, above low
-	Percent *spec.Share `json:"percent,omitzero"` // the chance to be taken off whatever the load, "0%" to "100%"
+	Low     *spec.Share `json:"low,omitzero"`     // load from which members are taken off; default none, then percent is said; "0%" to "100%"
+	High    *spec.Share `json:"high,omitzero"`    // load from which all are; default none, as low; above low, to "100%"
+	Percent *spec.Share `json:"percent,omitzero"` // or the chance to be taken off whatever the load; default none; "0%" to "100%"
 
 	percent uint64 // Percent as a bound on a random number
 }
 
 // Weighted are the options of the step weighted.
 type Weighted struct {
-	By string `json:"by,omitzero"` // "random", or "client": every draw of the chain follows from the client's network (/24, /56); default "random"
+	By string `json:"by,omitzero"` // what decides the draws; default "random"; or "client": every draw of the chain follows from the client's network (/24, /56)
 }
 
 // Take are the options of the step take.
 type Take struct {
-	N        int    `json:"n,omitzero"`        // how many are kept: 1 to 64; default 1
-	Distinct string `json:"distinct,omitzero"` // "site": at most one of each site; default: no matter
+	N        int    `json:"n,omitzero"`        // how many are kept; default 1; 1 to 64
+	Distinct string `json:"distinct,omitzero"` // what no two of them have in common; default none: no matter; "site"
 }
 
 // MaxTake is the most members that one take keeps.
@@ -414,11 +414,11 @@ func bound(s spec.Share) uint64 {
 // When limits a step to some queries: to those that fit each of the fields that are there, by one entry
 // of it at least.
 type When struct {
-	CIDR      []string `json:"cidr,omitzero"`      // the client's address lies in one of these networks
-	Country   []string `json:"country,omitzero"`   // ISO 3166-1: "DE"
-	Continent []string `json:"continent,omitzero"` // AF, AN, AS, EU, NA, OC, SA
-	ASN       []uint32 `json:"asn,omitzero"`       // autonomous systems
-	QType     []string `json:"qtype,omitzero"`     // types asked for: "AAAA"
+	CIDR      []string `json:"cidr,omitzero"`      // the client's address lies in one of these networks; default any; at least one
+	Country   []string `json:"country,omitzero"`   // and in one of these countries, by ISO 3166-1; default any; at least one such as "DE"
+	Continent []string `json:"continent,omitzero"` // and in one of these continents; default any; of AF, AN, AS, EU, NA, OC, SA
+	ASN       []uint32 `json:"asn,omitzero"`       // and one of these autonomous systems announces it; default any; at least one number
+	QType     []string `json:"qtype,omitzero"`     // and one of these types is asked for; default any; at least one such as "AAAA"
 
 	condition *condition
 }

@@ -33,19 +33,19 @@ func negativeTTL(soa Part) uint32 {
 
 // SOA is the value of zone/<zone>/soa: what makes the zone, its SOA and its NS.
 type SOA struct {
-	NS          []string `json:"ns"`                    // host names of the name servers, at least one
-	MName       string   `json:"mname,omitzero"`        // primary server as the SOA tells it; default the first of NS
-	Mbox        string   `json:"mbox,omitzero"`         // mailbox as a name; default hostmaster.<zone>
-	TTL         *int64   `json:"ttl,omitzero"`          // of SOA and NS, seconds; default 300
-	NSTTL       *int64   `json:"ns_ttl,omitzero"`       // of the NS where it is another, seconds
-	NegativeTTL *int64   `json:"negative_ttl,omitzero"` // of NXDOMAIN and NODATA (MINIMUM), seconds; default 30
-	Refresh     *int64   `json:"refresh,omitzero"`      // for secondaries, seconds; default 7200
-	Retry       *int64   `json:"retry,omitzero"`        // for secondaries, seconds; default 900
-	Expire      *int64   `json:"expire,omitzero"`       // for secondaries, seconds; default 1209600
+	NS          []string `json:"ns"`                    // host names of the name servers; required; 1 to 16, those without a final dot relative to the zone
+	MName       string   `json:"mname,omitzero"`        // the primary server as the SOA tells it; default the first of ns; a name
+	Mbox        string   `json:"mbox,omitzero"`         // the mailbox of who is responsible; default hostmaster.<zone>; a name
+	TTL         *int64   `json:"ttl,omitzero"`          // TTL of SOA and NS, in seconds; default 300; 0 to 2147483647
+	NSTTL       *int64   `json:"ns_ttl,omitzero"`       // TTL of the NS where it is another, in seconds; default ttl; 0 to 2147483647
+	NegativeTTL *int64   `json:"negative_ttl,omitzero"` // TTL of NXDOMAIN and NODATA (MINIMUM), in seconds; default 30; 0 to 2147483647
+	Refresh     *int64   `json:"refresh,omitzero"`      // how often secondaries look, in seconds; default 7200; 0 to 2147483647
+	Retry       *int64   `json:"retry,omitzero"`        // and how often after a failure, in seconds; default 900; 0 to 2147483647
+	Expire      *int64   `json:"expire,omitzero"`       // and for how long they serve without success, in seconds; default 1209600; 0 to 2147483647
 
 	ECS         *bool          `json:"ecs,omitzero"`          // whether steered names look at the client subnet (RFC 7871) unless they say it themselves; default true
-	MemberNames bool           `json:"member_names,omitzero"` // whether <member>.<pool>.<zone> exists, for pools that the zone steers to
-	Explain     []netip.Prefix `json:"explain,omitzero"`      // networks to which _explain.<name> says why; default 127.0.0.0/8 and ::1/128, [] is nobody
+	MemberNames bool           `json:"member_names,omitzero"` // whether <member>.<pool>.<zone> exists, for pools that the zone steers to; default false
+	Explain     []netip.Prefix `json:"explain,omitzero"`      // networks to which _explain.<name> says why; default 127.0.0.0/8 and ::1/128; [] is nobody
 }
 
 // Compile makes the SOA's and the NS's RRsets for the zone at apex. Errors are *spec.Error.

@@ -18,13 +18,13 @@ import (
 
 // Steer is the value of zone/<zone>/name/<owner>/steer.
 type Steer struct {
-	Pool   string                `json:"pool"`
-	TTL    *int64                `json:"ttl,omitzero"`    // seconds; default 30
-	Types  []string              `json:"types,omitzero"`  // of "A", "AAAA", "SRV", "HTTPS", "SVCB"; default A and AAAA
+	Pool   string                `json:"pool"`            // the pool that chooses; required; the name of a pool
+	TTL    *int64                `json:"ttl,omitzero"`    // how long an answer may be kept, in seconds; default 30; 0 to 2147483647
+	Types  []string              `json:"types,omitzero"`  // types that the pool answers for; default "A" and "AAAA"; of "A", "AAAA", "SRV", "HTTPS", "SVCB"
 	ECS    *bool                 `json:"ecs,omitzero"`    // whether the client subnet is looked at (RFC 7871); default as the zone's soa says
-	ALPN   []string              `json:"alpn,omitzero"`   // of HTTPS and SVCB: protocols (RFC 9460 §7.1)
-	Port   *uint16               `json:"port,omitzero"`   // of HTTPS and SVCB (RFC 9460 §7.2); of SRV for members that have none
-	Params map[string]ParamValue `json:"params,omitzero"` // of HTTPS and SVCB: further SvcParams by name, in presentation form
+	ALPN   []string              `json:"alpn,omitzero"`   // of HTTPS and SVCB: protocols (RFC 9460 §7.1); default none; at least one such as "h2"
+	Port   *uint16               `json:"port,omitzero"`   // port of HTTPS and SVCB (RFC 9460 §7.2), and of SRV for members that have none; default none; 1 to 65535
+	Params map[string]ParamValue `json:"params,omitzero"` // of HTTPS and SVCB: further SvcParams by name, in presentation form; default none; at least one, 16 KiB in all
 }
 
 // ParamValue is the value of a SvcParam in presentation form (RFC 9460 §2.1), without quotes around it.

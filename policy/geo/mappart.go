@@ -16,10 +16,10 @@ import (
 
 // Part is a part of a map as an operator writes it: the value of map/<map>/<part>.
 type Part struct {
-	Net     map[netip.Prefix]string `json:"net,omitzero"`     // tags of networks
-	ASN     map[uint32]string       `json:"asn,omitzero"`     // tags of autonomous systems, by number, from 1
-	Country map[string]string       `json:"country,omitzero"` // tags of countries, by code of ISO 3166-1: "DE"
-	Default string                  `json:"default,omitzero"` // the tag of what none of these, of any part, covers
+	Net     map[netip.Prefix]string `json:"net,omitzero"`     // tags of networks; default none; at least one such as {"10.0.0.0/8":"office"}
+	ASN     map[uint32]string       `json:"asn,omitzero"`     // tags of autonomous systems; default none; at least one, by number from 1
+	Country map[string]string       `json:"country,omitzero"` // tags of countries; default none; at least one, by code of ISO 3166-1 such as "DE"
+	Default string                  `json:"default,omitzero"` // the tag of what none of these, of any part, covers; default none; a tag
 }
 
 // UnmarshalJSONFrom reads a part, so that numbers have one spelling each, and a default of "" is not none.

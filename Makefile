@@ -42,13 +42,14 @@ $(GEODB):
 .PHONY: test
 test: dig lint unit race fuzz ## all that a change must pass: lint, tests, race detector, short fuzzing
 
+# The examples (testdata/examples) are typed with the etcdctl of our etcd's version.
 .PHONY: unit
-unit: ## tests, budgets of allocations included
+unit: bin/etcdctl ## tests, budgets of allocations included
 	$(GO) test ./...
 
 # The race detector allocates on its own account: budgets of allocations hold in unit alone.
 .PHONY: race
-race: ## tests under the race detector
+race: bin/etcdctl ## tests under the race detector
 	$(GO) test -race ./...
 
 .PHONY: lint

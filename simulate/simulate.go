@@ -80,7 +80,9 @@ func allUp(s *zones.Snapshot, p *policy.Pool, done map[*policy.Pool]bool) {
 		m := &p.Members[i]
 		if m.Pool != "" {
 			allUp(s, s.Pools[m.Child], done)
+			before := p.Health(i)
 			p.Derive(i, s.Pools[m.Child])
+			p.SetWord(i, withUp(p.Health(i), before)) // one that a person holds up stays so
 			continue
 		}
 		addrs := len(m.Addrs)
@@ -93,6 +95,16 @@ func allUp(s *zones.Snapshot, p *policy.Pool, done map[*policy.Pool]bool) {
 			}
 		}
 	}
+}
+
+// withUp is w with the families that are up in before.
+func withUp(w, before health.Word) health.Word {
+	for _, f := range []policy.Family{policy.IPv4, policy.IPv6} {
+		if before.State(int(f)) == health.Up {
+			w = w.With(int(f), health.Up)
+		}
+	}
+	return w
 }
 
 const (

@@ -15,6 +15,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/miekg/dns"
 
+	"meridian/health"
 	"meridian/policy"
 	"meridian/policy/geo"
 	"meridian/simulate"
@@ -325,6 +326,22 @@ func TestNested(t *testing.T) {
 	}
 	if got := counts(up.Now.Pools); got != "eu 1, web 0" || len(up.Now.Members) != 3 || math.Abs(up.Now.Members[1].Share-0.5) > 0.05 {
 		t.Errorf("%s: %s", got, counts(up.Now.Members))
+	}
+}
+
+// TestHeldUp: what is known stays so: a member that is down, and a pool within that a person holds up.
+func TestHeldUp(t *testing.T) {
+	r := nested(t)
+	web, eu := r.Snapshot.Pools[0], r.Snapshot.Pools[1]
+	eu.SetHealth(0, 0, health.Down, "refused")
+	simulate.AllUp(r.Snapshot)
+	if w := web.Health(0); eu.Health(0).State(0) != health.Down || eu.Health(1).State(0) != health.Up || w.State(0) != health.Down {
+		t.Errorf("one of two down: %v, %v, the pool %v", eu.Health(0).State(0), eu.Health(1).State(0), w.State(0))
+	}
+	web.SetWord(0, web.Health(0).With(0, health.Up))
+	simulate.AllUp(r.Snapshot)
+	if s := web.Health(0).State(0); s != health.Up {
+		t.Errorf("held up: %v", s)
 	}
 }
 

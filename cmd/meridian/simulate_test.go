@@ -33,6 +33,7 @@ func TestSimulate(t *testing.T) {
 		{"seed.txt", append([]string{"www.example.com", "--seed", "2"}, database...)},
 		{"unlocated.txt", append([]string{"www.example.com"}, common...)},
 		{"fallback.txt", append([]string{"near.example.com"}, database...)},
+		{"nested.txt", append([]string{"tree.example.com"}, database...)},
 		{"networks.txt", []string{"www.example.com", "--manifest", simulated + "now.json", "--geo-database", cityFile, "--networks", "ipv4"}},
 		{"nobody.txt", []string{"near.example.com", "--manifest", simulated + "now.json", "--against", simulated + "now.json", "--clients", simulated + "clients.txt"}},
 	} {

@@ -259,7 +259,7 @@ func TestServe(t *testing.T) {
 	if err := json.Unmarshal([]byte(in.liveKey("/gslb-live/error/ns1/pool/web/policy", true)), &fault); err != nil {
 		t.Fatal(err)
 	}
-	if want := `unknown policy "mutlivalue", expected one of weighted, failover, multivalue, geo (did you mean "multivalue"?)`; fault.Field != "policy" || fault.Error != want {
+	if want := `unknown policy "mutlivalue", expected one of weighted, failover, multivalue, sticky, geo, geoproximity, latency (did you mean "multivalue"?)`; fault.Field != "policy" || fault.Error != want {
 		t.Errorf("fault %+v", fault)
 	}
 	if got := addresses(in.ask("www.example.com.", dns.TypeA)); !slices.Equal(got, all[2:]) {

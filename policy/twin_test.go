@@ -52,7 +52,6 @@ type candidate struct {
 	member int
 	addrs  []string
 	score  float64
-	open   bool // given although nobody is up
 }
 
 // answer of a pool; decided is "" where it leaves the decision to others.
@@ -102,9 +101,7 @@ func (w *twin) chain(p *Pool, open bool) answer {
 	var in []candidate
 	for i, m := range p.Members {
 		c := candidate{pool: p, member: i}
-		for _, a := range w.names(m) {
-			c.addrs = append(c.addrs, a)
-		}
+		c.addrs = append(c.addrs, w.names(m)...)
 		if len(c.addrs) > 0 && !p.Health(i).Withdrawn() {
 			in = append(in, c)
 		}

@@ -14,17 +14,21 @@ const maxAdditional = 16
 
 // additional adds the addresses of the hosts that an answer names, as far as its zone has them
 // (RFC 1034 §4.3.2 step 6), so that the client need not ask again.
-func (l *lookup) additional(typ uint16, data []byte) {
-	var before int // bytes of RDATA before the host's name
-	switch typ {
+func (l *lookup) additional(p stored) {
+	switch p.typ() {
 	case dns.TypeNS:
+		l.hosts(p.data(), 0)
 	case dns.TypeMX, dns.TypeSVCB, dns.TypeHTTPS:
-		before = 2
+		l.hosts(p.data(), 2)
 	case dns.TypeSRV:
-		before = 6
-	default:
-		return
+		l.hosts(p.data(), beforeTarget)
 	}
+}
+
+const beforeTarget = 6 // bytes of an SRV's RDATA
+
+// hosts is additional for RRset data of which each RDATA has the host's name behind so many bytes.
+func (l *lookup) hosts(data []byte, before int) {
 	hosts := 0
 	for ; len(data) > 0 && hosts < maxAdditional; hosts++ {
 		size := 2 + int(binary.BigEndian.Uint16(data))
@@ -35,15 +39,15 @@ func (l *lookup) additional(typ uint16, data []byte) {
 
 // host adds the addresses of a host, with whose name rdata begins, if they are this zone's to tell.
 func (l *lookup) host(rdata []byte) {
-	there := lookup{s: l.s, q: l.q, apex: l.apex, name: &l.a.target}
+	there := lookup{s: l.s, q: l.q, a: l.a, apex: l.apex, name: &l.a.target}
 	if l.inZone(rdata) && l.s.zoneOf(&l.a.target, int(l.a.target.labels), &l.a.last).zone() == l.apex.zone() { // not of a zone of ours below
 		owner := rdata[:l.a.target.size]
 		switch found := there.match(); {
 		case found.kind == exact:
 			l.addresses(found.at, owner, false)
-		case found.kind == ofMember && there.pool != nil && !l.a.tells(owner):
+		case found.kind == ofMember && l.a.pool != nil && !l.a.tells(owner):
 			for _, typ := range addressTypes {
-				l.a.addMember(RRset{Section: AdditionalSection, Owner: owner, Type: typ, TTL: memberTTL}, &there.pool.Members[there.who])
+				l.a.addMember(RRset{Section: AdditionalSection, Owner: owner, Type: typ, TTL: memberTTL}, &l.a.pool.Members[l.a.who])
 			}
 		}
 	}

@@ -165,7 +165,7 @@ func (m *memberEdits) apply(next *Snapshot) map[string]*memberZone {
 }
 
 // member goes on from the closest encloser that has labels labels, to names that exist for a member's
-// sake: made says whether that is any, and whole whether it is the name itself. Then l.pool and l.who
+// sake: made says whether that is any, and whole whether it is the name itself. Then l.a.pool and l.a.who
 // are whom it stands for.
 func (l *lookup) member(encloser int) (made, whole bool) {
 	z := l.s.members[string(l.apex.name())]
@@ -188,7 +188,7 @@ func (l *lookup) member(encloser int) (made, whole bool) {
 
 // stands says whether a name, relative to the zone, exists for a member's sake.
 func (l *lookup) stands(z *memberZone, name []byte) bool {
-	l.pool, l.who = nil, 0
+	l.a.pool = nil
 	_, exists := z.pools[string(name)]
 	for at := bytes.IndexByte(name, '.') + 1; at > 0; {
 		if id, ok := z.pools[string(name[at:])]; ok && id != noPool {
@@ -196,7 +196,7 @@ func (l *lookup) stands(z *memberZone, name []byte) bool {
 			for i := range pool.Members {
 				text := pool.Members[i].Name
 				if text == string(member) {
-					l.pool, l.who = pool, i
+					l.a.pool, l.a.who = pool, i
 					return true
 				}
 				before := len(text) - len(member) - 1
@@ -215,12 +215,13 @@ func (l *lookup) stands(z *memberZone, name []byte) bool {
 // answerMember answers for a member's own name, as found by member, whatever the member's health. A
 // CNAME that has to be followed is returned: the target in wire form.
 func (l *lookup) answerMember() (target []byte) {
-	if l.pool == nil || l.pool.Members[l.who].Pool != "" { // its members have names of their own
+	pool, who := l.a.pool, l.a.who
+	if pool == nil || pool.Members[who].Pool != "" { // its members have names of their own
 		l.negative(NoData)
 		return nil
 	}
-	m, typ := &l.pool.Members[l.who], l.q.Type
-	l.t.member(l.pool, m, "answers with all that it has, whatever its health")
+	m, typ := &pool.Members[who], l.q.Type
+	l.t.member(pool, m, "answers with all that it has, whatever its health")
 	set := RRset{Section: AnswerSection, Hop: uint8(l.hop), Type: typ, TTL: memberTTL}
 	switch {
 	case m.CNAME != "":

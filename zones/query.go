@@ -104,6 +104,8 @@ type Answer struct {
 	target  Name          // a host whose addresses are looked for
 	made    []byte        // RDATA that no arena holds: what pools choose, CNAMEs made from a DNAME
 	asker   policy.Client // the query's, without a subnet
+	pool    *policy.Pool  // of the member whose own name was found; nil: it is above such names
+	who     int           // that member
 	scratch policy.Scratch
 	visited [maxHops]uint64 // hashes of the names of that chain
 }
@@ -114,12 +116,18 @@ func (a *Answer) reset() {
 	a.made = a.made[:0]
 }
 
-// add adds an RRset whose owner is the name looked up, from byte offset on.
+// add adds an RRset whose owner is the name looked up, from byte offset on. It is none of an SOA.
 func (l *lookup) add(section Section, offset uint8, p stored, ttl uint32) {
 	l.a.Sets = append(l.a.Sets, RRset{
 		Section: section, Hop: uint8(l.hop), Offset: offset,
-		Type: p.typ(), Count: p.count(), TTL: ttl, Data: p.data(),
+		Type: p.typ(), Count: p.count(), TTL: ttl, Data: p.plain(),
 	})
+}
+
+// addSOA is add for an SOA, whose part may say more than its records.
+func (l *lookup) addSOA(section Section, offset uint8, p stored, ttl uint32) {
+	l.add(section, offset, p, ttl)
+	l.a.Sets[len(l.a.Sets)-1].Data = p.data()
 }
 
 // RRs calls f with the RDATA of each RR of the set.

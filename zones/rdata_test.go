@@ -244,8 +244,8 @@ func TestSOACompile(t *testing.T) {
 func TestNegativeTTL(t *testing.T) {
 	for _, test := range []struct{ ttl, negative, want int64 }{{300, 30, 30}, {30, 300, 30}, {0, 300, 0}, {5, 5, 5}} {
 		soa, _, err := (&SOA{NS: []string{"ns"}, TTL: &test.ttl, NegativeTTL: &test.negative}).Compile(mustOwner(t, "example.com", "@"), 1)
-		if err != nil || negativeTTL(soa) != uint32(test.want) {
-			t.Errorf("TTL %d, MINIMUM %d: %d, %v, want %d", test.ttl, test.negative, negativeTTL(soa), err, test.want)
+		if err != nil || negativeTTL(soa.TTL, soa.data) != uint32(test.want) {
+			t.Errorf("TTL %d, MINIMUM %d: %d, %v, want %d", test.ttl, test.negative, negativeTTL(soa.TTL, soa.data), err, test.want)
 		}
 	}
 }

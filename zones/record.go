@@ -91,10 +91,18 @@ func (s stored) flags() uint8  { return s[3] }
 
 func (s stored) data() []byte {
 	if s.flags()&hasMore != 0 {
-		return s[partHeader:s.moreAt():s.moreAt()]
+		return s.beforeMore()
 	}
 	return s[partHeader:]
 }
+
+// plain is data of a part that has no more: most are such.
+func (s stored) plain() []byte { return s[partHeader:] }
+
+// beforeMore is data of a part that has more. It is no part of what most look-ups do.
+//
+//go:noinline
+func (s stored) beforeMore() []byte { return s[partHeader:s.moreAt():s.moreAt()] }
 
 const moreSize = 2 // bytes of the size of more
 
@@ -124,6 +132,10 @@ func (s stored) covers(typ uint16) bool {
 	if s.kind() == Static {
 		return s.typ() == typ
 	}
+	return s.lists(typ)
+}
+
+func (s stored) lists(typ uint16) bool {
 	list := s.data()
 	if s.kind() == Steered {
 		list = list[4:]

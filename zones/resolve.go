@@ -4,8 +4,6 @@ import (
 	"slices"
 
 	"github.com/miekg/dns"
-
-	"meridian/policy"
 )
 
 const maxHops = 16 // CNAMEs followed for one query
@@ -47,9 +45,6 @@ type lookup struct {
 	name *Name  // that is looked up now: the question's, or the target of the hop-th CNAME
 	hop  int    // CNAMEs so far
 	apex record // of the zone that name lies in
-
-	pool *policy.Pool // of the member whose own name it is; nil: it is above such names
-	who  int          // that member
 }
 
 // zone finds the zone of the name. Without one the answer is as far as this server can take it.
@@ -135,8 +130,12 @@ func (l *lookup) answer(r record) (target []byte) {
 		l.t.part(r, p)
 		switch p.kind() {
 		case Static:
+			if l.q.Type == dns.TypeSOA {
+				l.addSOA(AnswerSection, 0, p, p.ttl())
+				break
+			}
 			l.add(AnswerSection, 0, p, p.ttl())
-			l.additional(p.typ(), p.data())
+			l.additional(p)
 		case Steered:
 			return l.steer(r, p)
 		case Broken:
@@ -144,9 +143,11 @@ func (l *lookup) answer(r record) (target []byte) {
 		}
 		return nil
 	}
-	if p := r.steered(); p != nil && l.s.Pools[p.pool()].OfNames && r.alone() {
-		l.t.part(r, p)
-		return l.steer(r, p)
+	if r.flags()&hasSteer != 0 {
+		if p := r.steered(); p != nil && l.s.Pools[p.pool()].OfNames && r.alone() {
+			l.t.part(r, p)
+			return l.steer(r, p)
+		}
 	}
 	if r.parts() == 0 {
 		l.negative(NoData)
@@ -233,7 +234,7 @@ func (l *lookup) negative(outcome Outcome) {
 		return
 	}
 	l.a.Outcome = outcome
-	l.add(AuthoritySection, l.name.offset(l.apex.zone()), soa, negativeTTL(soa.part()))
+	l.addSOA(AuthoritySection, l.name.offset(l.apex.zone()), soa, negativeTTL(soa.ttl(), soa.data()))
 	l.t.negative(l.name, outcome)
 }
 

@@ -26,9 +26,9 @@ func soaSerial(p Part) uint32 {
 	return binary.BigEndian.Uint32(p.data[len(p.data)-soaSerialFromEnd:])
 }
 
-// negativeTTL of a zone: the lesser of the SOA's TTL and its MINIMUM (RFC 2308 §5).
-func negativeTTL(soa Part) uint32 {
-	return min(soa.TTL, binary.BigEndian.Uint32(soa.data[len(soa.data)-4:]))
+// negativeTTL of a zone: the lesser of the SOA's TTL and its MINIMUM (RFC 2308 §5), which ends its data.
+func negativeTTL(ttl uint32, data []byte) uint32 {
+	return min(ttl, binary.BigEndian.Uint32(data[len(data)-4:]))
 }
 
 // SOA is the value of zone/<zone>/soa: what makes the zone, its SOA and its NS.

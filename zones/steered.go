@@ -26,7 +26,11 @@ func (l *lookup) steer(r record, p stored) (target []byte) {
 		if d.FailOpen {
 			a.Error = errFailOpen
 		}
-		return l.give(r, p, d)
+		set := RRset{Section: AnswerSection, Hop: uint8(l.hop), Type: l.q.Type, TTL: chosenTTL(p, d)}
+		if l.q.Client.Family == policy.Any || d.Pool.OfNames {
+			return l.give(r, p, set, d)
+		}
+		a.addChosen(set, d)
 	case policy.NoData:
 		if d.Pool == nil {
 			l.negative(NoData)
@@ -39,14 +43,11 @@ func (l *lookup) steer(r record, p stored) (target []byte) {
 	return nil
 }
 
-// give answers with what was chosen, in the form that the type has.
-func (l *lookup) give(r record, p stored, d *policy.Decision) (target []byte) {
-	set := RRset{Section: AnswerSection, Hop: uint8(l.hop), Type: l.q.Type, TTL: chosenTTL(p, d)}
+// give is steer for what is no set of addresses.
+func (l *lookup) give(r record, p stored, set RRset, d *policy.Decision) (target []byte) {
 	switch {
 	case d.Pool.OfNames:
 		return l.alias(r, set, d)
-	case set.Type == dns.TypeA || set.Type == dns.TypeAAAA:
-		l.a.addChosen(set, d)
 	case !p.covers(set.Type): // asked of names, and its on_empty has led to addresses
 		l.passing(nil)
 	case set.Type == dns.TypeSRV:
@@ -69,7 +70,7 @@ func (l *lookup) choose(d *policy.Decision, name *Name, p stored, typ uint16) {
 		*d = policy.Decision{Outcome: policy.NoData}
 		return
 	}
-	looks := p.flags()&subnet != 0 || p.flags()&noSubnet == 0 && l.apex.flags()&zoneNoSubnet == 0
+	looks := p.flags()&(subnet|noSubnet) == 0 && l.apex.flags()&zoneNoSubnet == 0 || p.flags()&subnet != 0
 	if !looks {
 		l.t.about(name, "does not look at the client subnet: who asks is the client")
 		l.a.asker = *client
@@ -116,7 +117,8 @@ func (a *Answer) addChosen(set RRset, d *policy.Decision) {
 	start, count := len(a.made), 0
 	a.made, count = d.AppendRData(a.made, familyOf(set.Type))
 	set.Count = uint16(count)
-	a.addMade(set, start)
+	set.Data = a.made[start:len(a.made):len(a.made)]
+	a.Sets = append(a.Sets, set)
 }
 
 // addMade adds as set what a.made has from start on.
@@ -166,9 +168,6 @@ func (r record) alone() bool {
 
 // steered is the part that steers the name, nil if there is none.
 func (r record) steered() stored {
-	if r.flags()&hasSteer == 0 {
-		return nil
-	}
 	at := r.first()
 	for range r.parts() {
 		s := r.stored(at)
@@ -219,7 +218,7 @@ func (l *lookup) services(set RRset, p stored, d *policy.Decision) {
 		return
 	}
 	a.addMade(set, start)
-	l.additional(set.Type, a.made[start:len(a.made):len(a.made)])
+	l.hosts(a.made[start:len(a.made):len(a.made)], beforeTarget)
 }
 
 // binding adds one HTTPS or SVCB for all members chosen, in ServiceMode and for the name itself

@@ -425,7 +425,7 @@ func exercise(t *testing.T, s *Snapshot) {
 			if _, ok := q.Name.Read(wire); !ok {
 				continue
 			}
-			for _, q.Type = range []uint16{p.Type, dns.TypeA, dns.TypeAAAA, dns.TypeANY, dns.TypeDS, dns.TypeNS, dns.TypeMX} {
+			for _, q.Type = range []uint16{p.Type, dns.TypeA, dns.TypeAAAA, dns.TypeANY, dns.TypeDS, dns.TypeNS, dns.TypeMX, dns.TypeSRV, dns.TypeHTTPS, dns.TypeSOA} {
 				Resolve(s, q, &a, nil)
 				a.Text(q)
 				Resolve(s, q, &a, new(Trace))

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"maps"
 	"math/rand/v2"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -99,11 +100,26 @@ const poolIDs = 4
 func randomPart(t testing.TB, choose func(n int) int, o Owner, revision int64) Part {
 	switch k := choose(8); {
 	case k == 0:
-		return SteeredPart(policy.ID(choose(poolIDs)), 30, SteeredTypes, revision)
+		steer := Steer{Pool: "given by its ID"}
+		if choose(2) == 0 {
+			steer.Types, steer.ALPN = []string{"HTTPS", "A"}, []string{"h2"}
+		}
+		if yes := choose(2) == 0; choose(2) == 0 {
+			steer.ECS = &yes
+		}
+		p, err := steer.Compile(policy.ID(choose(poolIDs)), revision)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
 	case k == 1 && !o.Apex():
 		return BrokenPart(dns.TypeTXT, []uint16{dns.TypeTXT}, revision)
 	case k <= 3 && o.Apex():
-		soa, ns, err := (&SOA{NS: []string{"ns"}}).Compile(o, revision)
+		written := SOA{NS: []string{"ns"}, MemberNames: choose(2) == 0}
+		if choose(2) == 0 {
+			written.Explain = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}[:choose(2)]
+		}
+		soa, ns, err := written.Compile(o, revision)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -214,7 +230,8 @@ func checkZoneOf(t *testing.T, u universe, s *Snapshot, m model, o Owner) {
 }
 
 func samePart(a, b Part) bool {
-	return a.Type == b.Type && a.Kind == b.Kind && a.TTL == b.TTL && a.Revision == b.Revision && a.Count == b.Count && bytes.Equal(a.data, b.data)
+	return a.Type == b.Type && a.Kind == b.Kind && a.TTL == b.TTL && a.Revision == b.Revision && a.Count == b.Count && bytes.Equal(a.data, b.data) &&
+		a.flags == b.flags && bytes.Equal(a.more, b.more) && (a.more == nil) == (b.more == nil)
 }
 
 // runModel makes commits of random changes and checks each snapshot when it is made, and all of

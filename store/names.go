@@ -102,7 +102,8 @@ type claim struct {
 	part   zones.Part  // if err is nil
 	err    *spec.Error // why it cannot be
 	awaits string      // what it refers to and is not there: the reason of err
-	wake   string      // what has to change for err to pass, beside the name itself
+	lacks  *spec.Error // it is served as far as it can be, but this is missing
+	wake   string      // what has to change for err to pass, beside the name itself, or come for lacks to
 }
 
 // takeName brings a name up to date. Its keys are judged in the order in which they were written,
@@ -152,14 +153,26 @@ func (b *batch) judgeName(o zones.Owner, prefix string, entries []Entry) {
 			}
 		}
 		if c.err == nil && b.compiled {
-			c.err, c.wake = b.besideNames(o, c.part)
+			if err, pool := b.besideNames(o, c.part); err != nil {
+				c.err, c.wake = err, pool
+			}
 		}
 		if c.err != nil {
 			refused = append(refused, c)
 			continue
 		}
 		b.put(c.part)
-		b.faults.clear(c.entry.Key)
+		if c.lacks == nil {
+			b.faults.clear(c.entry.Key)
+			continue
+		}
+		b.faults.set(&fault{
+			Fault: Fault{
+				Key: c.entry.Key, Revision: c.entry.Revision, Serving: c.entry.Revision,
+				Field: c.lacks.Field, Line: c.lacks.Line, Error: c.lacks.Msg, Awaits: c.wake,
+			},
+			entry: c.entry, wake: c.wake,
+		})
 	}
 	for _, c := range refused {
 		b.refuse(o, c)
@@ -253,9 +266,9 @@ func (b *batch) claim(o zones.Owner, e Entry) claim {
 			c.err.Line = lineOf(e.Value, c.err.Field)
 		} else if c.err == nil && c.part.Covers(dns.TypeSRV) && !b.memberNames(o) {
 			field := fmt.Sprintf("types[%d]", slices.Index(written.Types, "SRV"))
-			c.awaits = zones.KeyOf(o.Top(), dns.TypeSOA)
-			c.err = spec.Errorf(field, `the targets of SRV are the names of members, which %s has to allow with "member_names":true`, c.awaits)
-			c.err.Line = lineOf(e.Value, field)
+			soa := zones.KeyOf(o.Top(), dns.TypeSOA)
+			c.lacks = spec.Errorf(field, `the targets of SRV are the names of members, which %s has to allow with "member_names":true: SERVFAIL until then`, soa)
+			c.lacks.Line, c.wake = lineOf(e.Value, field), soa
 		}
 	default:
 		if c.part, err = zones.ParseRRset(o, c.typ, string(e.Value), e.Revision); err != nil {

@@ -22,7 +22,7 @@ const takeThree = `["up","weighted",{"take":{"n":3}}]`
 
 func BenchmarkSelect(b *testing.B) {
 	for _, chain := range []string{"weighted", takeThree, "failover", "multivalue", `["up","weighted"]`} {
-		for _, n := range []int{3, 10, 1000} {
+		for _, n := range []int{3, 10, 100, 1000} {
 			b.Run(fmt.Sprintf("%s/%d", chain, n), func(b *testing.B) {
 				pools := crowd(b, n, chain)
 				benchmarkSelect(b, pools, nil)
@@ -83,11 +83,74 @@ func BenchmarkSelectPools(b *testing.B) {
 	}
 }
 
+// everywhere is a pool of n members, all up, that serve countries and continents, at sites all over, with a
+// database of 224 networks.
+func everywhere(t testing.TB, n int, chain string) *World {
+	countries := []string{"DE", "FR", "US", "BR", "JP", "ZA", "AU", "IN"}
+	var b strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&b, "site s%d %d %d\n", i, i*3-60, i*9-180)
+	}
+	for i := range 224 {
+		fmt.Fprintf(&b, "net %d.0.0.0/8 %s at=%d,%d\n", i, countries[i%8], i%120-60, i%300-150)
+	}
+	fmt.Fprintf(&b, "web %s\n", chain)
+	for i := range n {
+		fmt.Fprintf(&b, "  m%04d 4+ w%d @s%d load%d country:%s\n", i, 1+i%7, i%40, i%100, countries[i%8])
+	}
+	return world(t, b.String())
+}
+
+// BenchmarkSelectPolicies is what each policy costs that looks at the client, or at loads.
+func BenchmarkSelectPolicies(b *testing.B) {
+	shed := `["up",{"shed":{"low":"50%","high":"100%"}},"weighted","take"]`
+	for _, chain := range []string{"sticky", "geo", "geoproximity", "latency", shed} {
+		for _, n := range []int{3, 10, 100, 1000} {
+			b.Run(fmt.Sprintf("%s/%d", chain, n), func(b *testing.B) {
+				w := everywhere(b, n, chain)
+				benchmarkWorld(b, w, w.Pools, nil)
+			})
+		}
+	}
+}
+
+// BenchmarkSelectNested goes down so many levels of pools of three members.
+func BenchmarkSelectNested(b *testing.B) {
+	for levels := 1; levels <= 3; levels++ {
+		b.Run(fmt.Sprint(levels), func(b *testing.B) {
+			var text strings.Builder
+			var add func(name string, below int)
+			add = func(name string, below int) {
+				fmt.Fprintf(&text, "%s weighted\n", name)
+				for i := range 3 {
+					if below > 0 {
+						fmt.Fprintf(&text, "  m%d pool=%s%d\n", i, name, i)
+					} else {
+						fmt.Fprintf(&text, "  m%d 4+\n", i)
+					}
+				}
+				for i := range 3 {
+					if below > 0 {
+						add(fmt.Sprint(name, i), below-1)
+					}
+				}
+			}
+			add("web", levels-1)
+			w := world(b, text.String())
+			benchmarkWorld(b, w, w.Pools[:1], nil)
+		})
+	}
+}
+
 // BenchmarkSelectTrace is what a decision costs that is explained.
 func BenchmarkSelectTrace(b *testing.B) { benchmarkSelect(b, crowd(b, 3, "weighted"), new(Trace)) }
 
 // benchmarkSelect asks the pools in turn, and for the addresses.
 func benchmarkSelect(b *testing.B, pools []*Pool, t *Trace) {
+	benchmarkWorld(b, &World{Pools: pools}, pools, t)
+}
+
+func benchmarkWorld(b *testing.B, w *World, pools []*Pool, t *Trace) {
 	random := rand.New(rand.NewPCG(1, 2))
 	clients := make([]Client, 1024)
 	for i := range clients {
@@ -97,7 +160,6 @@ func benchmarkSelect(b *testing.B, pools []*Pool, t *Trace) {
 	}
 	var s Scratch
 	var d Decision
-	w := &World{Pools: pools}
 	var rdata []byte
 	b.ReportAllocs()
 	i := 0

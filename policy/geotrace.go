@@ -291,7 +291,7 @@ func (r *run) distances(n *Nearest) (lines []string) {
 
 // text says how far a member is.
 func (rule *ruler) text(member int) string {
-	far, s := rule.to(member), &rule.stands[member]
+	far, s := rule.far(member), &rule.stands[member]
 	switch {
 	case math.IsInf(far, 1):
 		return "nobody knows where it is"
@@ -310,7 +310,7 @@ func (r *run) whyNotNear(n *Nearest, member int) string {
 	rule := r.pool.ruler(n, r.clientPoint())
 	least := math.Inf(1)
 	for _, k := range r.stage {
-		least = min(least, rule.to(k.Member()))
+		least = min(least, rule.far(k.Member()))
 	}
 	format := "%s; up to %.0f km stay"
 	if n.rtt {

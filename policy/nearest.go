@@ -86,7 +86,7 @@ func (r *run) nearest(n *Nearest) effect {
 	if math.IsInf(least, 1) {
 		return idle
 	}
-	most := n.within(least)
+	most := rule.within(n, least)
 	kept := 0
 	for i, k := range r.picks {
 		if r.far[i] <= most {
@@ -103,12 +103,13 @@ type ruler struct {
 	stands    []stand
 	from      geo.Point
 	rtt       bool
+	biased    bool
 	row       *RTTs  // of the checkers next to the client; nil: there are none
 	estimated []bool // of row, by member
 }
 
 func (p *Pool) ruler(n *Nearest, from geo.Point) ruler {
-	rule := ruler{stands: p.more.stands, from: from, rtt: n.rtt}
+	rule := ruler{stands: p.more.stands, from: from, rtt: n.rtt, biased: p.more.biased && !n.rtt}
 	if !n.rtt {
 		return rule
 	}
@@ -123,12 +124,46 @@ func (p *Pool) ruler(n *Nearest, from geo.Point) ruler {
 	return rule
 }
 
+// to is how far a member is, in the ruler's measure: by distance without biases, or estimates alone, the chord.
 func (rule *ruler) to(member int) float64 {
+	s := &rule.stands[member]
 	switch {
 	case rule.row != nil:
 		return rule.row.MS[member]
+	case !rule.biased && s.at.IsValid():
+		return s.at.Chord2(rule.from)
 	case rule.rtt:
-		return rule.stands[member].km(rule.from) / kmAMillisecond
+		return s.km(rule.from)
 	}
-	return rule.stands[member].km(rule.from) * rule.stands[member].scale
+	return s.km(rule.from) * s.scale
+}
+
+// far is how far a member is in km, or ms.
+func (rule *ruler) far(member int) float64 {
+	far := rule.to(member)
+	if rule.row == nil && !rule.biased && !math.IsInf(far, 1) {
+		far = geo.KmOf(far)
+	}
+	if rule.row == nil && rule.rtt {
+		far /= kmAMillisecond
+	}
+	return far
+}
+
+// within is how far a member may be to stay, where the best is least away.
+func (rule *ruler) within(n *Nearest, least float64) float64 {
+	switch {
+	case rule.row != nil:
+		return n.within(least)
+	case n.ratio == 1 && n.more == 0:
+		return least
+	}
+	unit := 1.0
+	if rule.rtt {
+		unit = kmAMillisecond
+	}
+	if rule.biased {
+		return unit * n.within(least/unit)
+	}
+	return geo.Chord2Of(unit * n.within(geo.KmOf(least)/unit))
 }

@@ -49,6 +49,7 @@ type more struct {
 	children []ID                 // of the members that are pools
 	hashes   []uint64             // of the members' names, if a step goes by them
 	stands   []stand              // by member, if a step goes by distance
+	biased   bool                 // some member is nearer or farther than it stands
 	rtts     atomic.Pointer[rtts] // nil: nothing is measured
 	latch    atomic.Uint32        // see SetLatch
 	minUp    MinUp
@@ -109,6 +110,7 @@ func New(name string, spec Spec, members []Member, in Surroundings) *Pool {
 		p.more.stands = make([]stand, len(members))
 		for i := range members {
 			p.more.stands[i] = newStand(in.Sites[members[i].Site], members[i].Bias)
+			p.more.biased = p.more.biased || members[i].Bias != 0
 		}
 	}
 	return p

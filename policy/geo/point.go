@@ -25,8 +25,23 @@ func (p Point) LatLon() (lat, lon float64) {
 }
 
 // Km is the distance from p to q along the great circle, in km.
-func (p Point) Km(q Point) float64 {
-	// By the chord: the dot product of places close together is too near to 1.
+func (p Point) Km(q Point) float64 { return KmOf(p.Chord2(q)) }
+
+// Chord2 is the square of the straight distance from p to q through the earth, in radii: 0 to 4. It grows
+// with Km, and takes a tenth of the time.
+func (p Point) Chord2(q Point) float64 {
 	x, y, z := p.X-q.X, p.Y-q.Y, p.Z-q.Z
-	return 2 * EarthRadius * math.Asin(min(1, math.Sqrt(x*x+y*y+z*z)/2))
+	return x*x + y*y + z*z
+}
+
+// KmOf is the distance of points whose Chord2 that is. (By the chord: the dot product of places close together
+// is too near to 1.)
+func KmOf(chord2 float64) float64 {
+	return 2 * EarthRadius * math.Asin(min(1, math.Sqrt(chord2)/2))
+}
+
+// Chord2Of is the Chord2 of points that far apart.
+func Chord2Of(km float64) float64 {
+	chord := 2 * math.Sin(min(km/(2*EarthRadius), math.Pi/2))
+	return chord * chord
 }

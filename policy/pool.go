@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"cmp"
 	"hash/fnv"
 	"net/netip"
 	"slices"
@@ -156,7 +157,7 @@ func (p *Pool) withdrawn(member int) string {
 	return "withdrawn"
 }
 
-// SetLatch has a tier step with manual failback keep to that tier and those above it; 0 lifts that.
+// SetLatch has tier steps whose failback is not automatic keep to that tier and those above it; 0 lifts that.
 func (p *Pool) SetLatch(tier uint16) {
 	if p.more != nil {
 		p.more.latch.Store(uint32(tier))
@@ -176,16 +177,33 @@ func (p *Pool) Latches() bool {
 	return slices.ContainsFunc(p.Steps, func(s Step) bool { return s.Op == OpTier && s.Tier.latches() })
 }
 
-// LowestUp is the lowest tier with a member that is up; ok is false where nobody is.
-func (p *Pool) LowestUp() (tier uint16, ok bool) {
+// TierState is what is known of a tier.
+type TierState struct {
+	Tier  uint16
+	State health.State // up with any member up, unknown while any may be, and else down, as those withdrawn are
+}
+
+// Tiers are the tiers that the pool's members have, the lowest first.
+func (p *Pool) Tiers() (tiers []TierState) {
 	for i := range p.seats {
 		s := &p.seats[i]
-		w := s.health.Load()
-		if s.of(Any)&w.Up() != 0 && !w.Withdrawn() && (!ok || s.tier < tier) {
-			tier, ok = s.tier, true
+		w, state := s.health.Load(), health.Down
+		switch {
+		case w.Withdrawn():
+		case s.of(Any)&w.Up() != 0:
+			state = health.Up
+		case s.of(Any)&w.Unknown() != 0:
+			state = health.Unknown
+		}
+		at, known := slices.BinarySearchFunc(tiers, s.tier, func(t TierState, tier uint16) int { return cmp.Compare(t.Tier, tier) })
+		switch {
+		case !known:
+			tiers = slices.Insert(tiers, at, TierState{s.tier, state})
+		case state == health.Up || state == health.Unknown && tiers[at].State == health.Down:
+			tiers[at].State = state
 		}
 	}
-	return tier, ok
+	return tiers
 }
 
 // Derive gives a member that is a pool the state of that pool: up while MinUp of its members are.

@@ -1,6 +1,10 @@
 package policy
 
-import "testing"
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
 
 // What the latch holds: it keeps from tiers below it while others are there.
 func TestSelectLatch(t *testing.T) {
@@ -101,23 +105,23 @@ func TestLatch(t *testing.T) {
 	}
 }
 
-func TestLowestUp(t *testing.T) {
-	for _, test := range []struct {
-		pools string
-		tier  uint16
-		ok    bool
-	}{
-		{"web failover\n  a 4+ t3\n  b 4+ t2\n  c 4+ t7", 2, true},
-		{"web failover\n  a 4- t1\n  b 4? t2\n  c 4+ t7", 7, true},
-		{"web failover\n  a 4+ t1 drained\n  b 4+ t2 withdrawn\n  c 4+ t3", 3, true},
-		{"web failover\n  a 4- 6+ t1\n  b 4+ t2", 1, true}, // in either family
-		{"web failover\n  a 4- t1\n  b 4? t2", 0, false},
-		{"web failover", 0, false},
-		{"web failover\n  a pool=eu t1\n  b pool=us t2\neu weighted\n  x 4-\nus weighted\n  y 4+", 2, true},
-		{"web failover\n  a cname=x.example. t4", 4, true},
+func TestTiers(t *testing.T) {
+	for _, test := range []struct{ pools, want string }{
+		{"web failover\n  a 4+ t3\n  b 4+ t2\n  c 4+ t7", "2 up, 3 up, 7 up"},
+		{"web failover\n  a 4- t1\n  b 4? t2\n  c 4+ t7", "1 down, 2 unknown, 7 up"},
+		{"web failover\n  a 4? t1\n  b 4- t1\n  c 4? t2\n  d 4+ t2\n  e 4- t2", "1 unknown, 2 up"},
+		{"web failover\n  a 4+ t1 drained\n  b 4+ t2 withdrawn\n  c 4+ t3", "1 down, 2 down, 3 up"},
+		{"web failover\n  a 4- 6+ t1\n  b 4+ t2", "1 up, 2 up"}, // in either family
+		{"web failover", ""},
+		{"web failover\n  a pool=eu t1\n  b pool=us t2\neu weighted\n  x 4-\nus weighted\n  y 4+", "1 down, 2 up"},
+		{"web failover\n  a cname=x.example. t4", "4 up"},
 	} {
-		if tier, ok := scene(t, test.pools)[0].LowestUp(); tier != test.tier || ok != test.ok {
-			t.Errorf("%s\n%d, %t, want %d, %t", test.pools, tier, ok, test.tier, test.ok)
+		var tiers []string
+		for _, tier := range scene(t, test.pools)[0].Tiers() {
+			tiers = append(tiers, fmt.Sprintf("%d %v", tier.Tier, tier.State))
+		}
+		if got := strings.Join(tiers, ", "); got != test.want {
+			t.Errorf("%s\n%s, want %s", test.pools, got, test.want)
 		}
 	}
 }

@@ -26,7 +26,7 @@ type seating struct {
 }
 
 // seat is one member: 24 bytes. A member that is a pool has address 0 for IPv4 and address 1 for IPv6, if
-// that pool could ever give one; a member that is a name has address 0 for both.
+// that pool could ever give one, or never gives anybody and says so; a member that is a name has address 0 for both.
 type seat struct {
 	health health.Cell // one goroutine stores, every worker loads; the weight is in it
 	addrs  [2]uint16   // by Family: the set of addresses, bit i for Addrs[i]
@@ -104,9 +104,10 @@ func (p *Pool) place(members []Member, up bool, pools []*Pool) {
 			p.nested, p.more.children = true, append(p.more.children, m.Child)
 			s.child = uint16(len(p.more.children))
 			for f, could := range child.could {
-				if could {
+				if could || child.saysNobody() {
 					s.addrs[f] = 1 << f
 				}
+				p.could[f] = p.could[f] || could
 			}
 		case m.CNAME != "":
 			s.addrs = [2]uint16{1, 1}
@@ -119,12 +120,16 @@ func (p *Pool) place(members []Member, up bool, pools []*Pool) {
 			p.Derive(i, pools[m.Child])
 		}
 		for f, addrs := range s.addrs {
-			p.could[f] = p.could[f] || addrs != 0
+			p.could[f] = p.could[f] || addrs != 0 && m.Pool == ""
 		}
 	}
 	p.six = uint32(len(p.rdata))
 	p.rdata = append(p.rdata, six...)
 }
+
+// saysNobody says whether the pool is there to say what becomes of those whom it is for: it could give nobody, and
+// has an on_empty of its own.
+func (p *Pool) saysNobody() bool { return p.OwnEmpty && !p.CouldGive(Any) }
 
 // shareAddress says whether two of the members have an address in common.
 func shareAddress(members []Member) bool {

@@ -242,7 +242,7 @@ func (w *twin) names(m Member) (names []string) {
 	}
 	if m.Pool != "" {
 		for _, f := range families {
-			if w.could(m.Child, f) {
+			if w.could(m.Child, f) || len(w.scene.specs[m.Child].OnEmpty) > 0 && !w.could(m.Child, IPv4) && !w.could(m.Child, IPv6) {
 				names = append(names, fmt.Sprint(int(f)))
 			}
 		}

@@ -11,6 +11,7 @@ type Update struct {
 	Revision int64  // the registry's revision after this update
 	Cluster  uint64 // the etcd cluster that says so; 0: none, a manifest's
 	Full     bool   // Entries is all there is; what is not listed is gone
+	Below    string // where not "", of live keys, and Full of those below this directory: "rtt/"
 	Entries  []Entry
 
 	compared *zones.Snapshot // that compare was called with; nil if it was not
@@ -19,7 +20,7 @@ type Update struct {
 
 // Entry is one key and its value.
 type Entry struct {
-	Key      string // below the prefix, without leading slash: "pool/web/policy"
+	Key      string // below the prefix, or that of live keys, without leading slash: "pool/web/policy"
 	Value    []byte // nil if Deleted
 	Deleted  bool
 	Revision int64 // of the change that made it so (etcd's mod_revision; of the delete, if deleted)

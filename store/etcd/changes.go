@@ -3,6 +3,7 @@ package etcd
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -23,7 +24,7 @@ func (f *follower) update(m *etcdserverpb.WatchResponse) (u store.Update, err er
 	case isProgress(m) && at.GetRevision() < f.revision:
 		return u, fmt.Errorf("%w: revision %d after %d", errBack, at.GetRevision(), f.revision)
 	}
-	u.Revision, u.Cluster = f.revision, f.cluster
+	u.Revision, u.Cluster, u.Below = f.revision, f.cluster, f.below
 	for _, ev := range m.Events {
 		rev := ev.GetKv().GetModRevision()
 		if rev == f.from {
@@ -49,7 +50,7 @@ func (f *follower) update(m *etcdserverpb.WatchResponse) (u store.Update, err er
 // entry is what an event tells.
 func (f *follower) entry(ev *mvccpb.Event) store.Entry {
 	kv := ev.GetKv()
-	e := store.Entry{Key: f.relative(kv.GetKey()), Revision: kv.GetModRevision()}
+	e := store.Entry{Key: strings.TrimPrefix(string(kv.GetKey()), f.base), Revision: kv.GetModRevision()}
 	if ev.GetType() == mvccpb.Event_DELETE {
 		e.Deleted, e.Lease = true, ev.GetPrevKv().GetLease()
 	} else {

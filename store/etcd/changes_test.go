@@ -64,7 +64,7 @@ func TestUpdate(t *testing.T) {
 		{"left out before a delete", events(put("a", 21, 20), del("c", 23, 14)), errMissing, "etcd has left out a change: of c at revision 14, before that at 23"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := follower{Registry: &Registry{config: "/gslb/"}, from: 10, revision: 10, cluster: 0xc, told: told{since: 10}}
+			f := follower{Registry: &Registry{}, base: "/gslb/", from: 10, revision: 10, cluster: 0xc, told: told{since: 10}}
 			if _, err := f.update(events(put("b", 15, 0), put("a", 20, 0), put("b", 20, 15))); err != nil {
 				t.Fatal(err)
 			}

@@ -24,6 +24,8 @@ func (r *Registry) Contact() Contact {
 
 // contact keeps a Contact and logs when it changes.
 type contact struct {
+	what string // with which: "registry"
+
 	mu sync.Mutex
 	Contact
 }
@@ -41,9 +43,9 @@ func (c *contact) reached(log *slog.Logger, revision int64) {
 	switch {
 	case c.InReach:
 	case c.Since.IsZero():
-		log.Info("registry found", "revision", revision)
+		log.Info(c.what+" found", "revision", revision)
 	default:
-		log.Info("registry regained", "revision", revision, "after", now.Sub(c.Since).Round(time.Millisecond))
+		log.Info(c.what+" regained", "revision", revision, "after", now.Sub(c.Since).Round(time.Millisecond))
 	}
 	if !c.InReach {
 		c.InReach, c.Since = true, now
@@ -56,9 +58,9 @@ func (c *contact) lost(log *slog.Logger, reason error) {
 	defer c.mu.Unlock()
 	switch {
 	case c.InReach:
-		log.Warn("registry lost", "reason", plain(reason))
+		log.Warn(c.what+" lost", "reason", plain(reason))
 	case c.Since.IsZero():
-		log.Warn("registry not found", "reason", plain(reason))
+		log.Warn(c.what+" not found", "reason", plain(reason))
 	default:
 		return
 	}

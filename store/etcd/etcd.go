@@ -50,8 +50,8 @@ type Registry struct {
 	mu sync.Mutex
 	c  *clientv3.Client // nil until a user is logged in
 
-	contact contact
-	reads   reads
+	contact, liveContact contact
+	reads                reads
 }
 
 // Open makes a Registry. It does not wait for etcd: one that is away is an error of what is done
@@ -61,7 +61,8 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Registry, error) 
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	r := &Registry{cfg: cfg, log: log, config: cfg.Prefix + "/", live: cfg.Prefix + "-live/"}
+	r := &Registry{cfg: cfg, log: log, config: cfg.Prefix + "/", live: cfg.Prefix + "-live/",
+		contact: contact{what: "registry"}, liveContact: contact{what: "live keys"}}
 	tls, err := r.cfg.tls()
 	if err != nil {
 		return nil, err
@@ -176,9 +177,4 @@ func (r *Registry) Close() error {
 		return err
 	}
 	return nil
-}
-
-// relative is a configuration key as store knows it: "/gslb/pool/web/policy" is "pool/web/policy".
-func (r *Registry) relative(key []byte) string {
-	return strings.TrimPrefix(string(key), r.config)
 }

@@ -174,7 +174,7 @@ func (h *history) all(revision int64) []*mvccpb.KeyValue {
 
 // op is a put, or without a value a delete.
 type op struct {
-	key, value string
+	key, value string // key below "/gslb/", or with a leading slash all of it
 	lease      int64
 }
 
@@ -184,6 +184,9 @@ func (f *fakeEtcd) commit(ops ...op) (revision int64) {
 	var events []*mvccpb.Event
 	for _, o := range ops {
 		kv := &mvccpb.KeyValue{Key: []byte("/gslb/" + o.key), ModRevision: rev}
+		if strings.HasPrefix(o.key, "/") {
+			kv.Key = []byte(o.key)
+		}
 		ev := &mvccpb.Event{Type: mvccpb.Event_PUT, Kv: kv}
 		switch {
 		case o.value != "":
@@ -307,7 +310,8 @@ type fakeWatch struct {
 	next     int64 // revision to tell of
 	progress int   // requests not yet answered
 	over     bool
-	begun    int  // ending.generation
+	begun    int // ending.generation
+	key, end string
 	prevKV   bool // events say what was before
 }
 
@@ -317,7 +321,8 @@ func (f *fakeEtcd) Watch(stream etcdserverpb.Watch_WatchServer) error {
 		return err
 	}
 	from := first.GetCreateRequest().StartRevision
-	w := &fakeWatch{fakeEtcd: f, stream: stream, from: from, next: from, prevKV: first.GetCreateRequest().PrevKv}
+	asked := first.GetCreateRequest()
+	w := &fakeWatch{fakeEtcd: f, stream: stream, from: from, next: from, prevKV: asked.PrevKv, key: string(asked.Key), end: string(asked.RangeEnd)}
 	go func() {
 		for {
 			m, err := stream.Recv()
@@ -397,6 +402,9 @@ func (w *fakeWatch) events() error {
 	broken := len(w.breakers) > 0 && w.next > w.from
 	for n := 1 + w.rand.IntN(4); (n > 0 || broken) && w.next <= w.head(); n-- {
 		for _, ev := range w.changes[w.next] {
+			if key := string(ev.Kv.Key); key < w.key || key >= w.end {
+				continue
+			}
 			told := &mvccpb.Event{Type: ev.Type, Kv: ev.Kv}
 			if w.prevKV && w.next > w.compacted {
 				told.PrevKv = w.at(string(ev.Kv.Key), w.next-1)
@@ -407,6 +415,9 @@ func (w *fakeWatch) events() error {
 	}
 	w.told = w.next - 1
 	w.wake.Broadcast()
+	if len(events) == 0 {
+		return nil
+	}
 	responses := [][]*mvccpb.Event{events}
 	if broken {
 		if r := w.breakers[0](events); r != nil {

@@ -32,7 +32,12 @@ const unanswered = 3
 //
 // A receiver that takes its time misses nothing. etcd keeps the changes for it.
 func (r *Registry) Follow(ctx context.Context, out chan<- store.Update, again <-chan struct{}) {
-	f := follower{Registry: r, out: out, again: again, why: atStart}
+	f := follower{Registry: r, base: r.config, prevKV: true, contact: &r.contact, out: out, again: again, why: atStart}
+	f.follow(ctx, r.cfg.Failed)
+}
+
+// follow reads and watches until ctx is done. failed, which may be nil, is called whenever etcd is not reached.
+func (f *follower) follow(ctx context.Context, failed func()) {
 	failures := 0
 	for {
 		began := time.Now()
@@ -54,9 +59,9 @@ func (r *Registry) Follow(ctx context.Context, out chan<- store.Update, again <-
 			}
 			failures++
 		default:
-			r.contact.lost(r.log, err)
-			if r.cfg.Failed != nil {
-				r.cfg.Failed()
+			f.contact.lost(f.log, err)
+			if failed != nil {
+				failed()
 			}
 			failures++
 			pause(ctx, failures)
@@ -64,9 +69,21 @@ func (r *Registry) Follow(ctx context.Context, out chan<- store.Update, again <-
 	}
 }
 
+// FollowLive sends the live keys below a directory, such as "rtt/", as Follow does those of the registry: keys
+// with the directory, updates that name it. Whatever happens to them says nothing of the registry: it has no part
+// in Contact and Stats. Deletes do not tell whether a lease has ended.
+func (r *Registry) FollowLive(ctx context.Context, below string, out chan<- store.Update) {
+	f := follower{Registry: r, base: r.live, below: below, contact: &r.liveContact, out: out, why: atStart}
+	f.follow(ctx, nil)
+}
+
 // follower is what Follow knows from one watch to the next.
 type follower struct {
 	*Registry
+	base     string // what the keys followed begin with, and is not sent: "/gslb/"
+	below    string // the directory that they are in below that, "rtt/"; "": all of it
+	prevKV   bool   // etcd says what was before each change
+	contact  *contact
 	out      chan<- store.Update
 	again    <-chan struct{}
 	why      *reason // why the next read is due, the first of its reasons; nil while watching
@@ -86,13 +103,16 @@ func (f *follower) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	u, err := f.read(ctx, c)
+	u, err := f.readAll(ctx, c)
 	if err != nil {
 		return err
 	}
-	f.reads.count(f.why)
+	if f.below == "" {
+		f.reads.count(f.why)
+	}
 	f.why = nil
 	switch {
+	case f.below != "": // Follow says it
 	case f.cluster != 0 && u.Cluster != f.cluster:
 		f.log.Warn("registry is of another etcd cluster than before",
 			"revision", u.Revision, "cluster", fmt.Sprintf("%x", u.Cluster), "before", fmt.Sprintf("%x", f.cluster))
@@ -106,6 +126,22 @@ func (f *follower) once(ctx context.Context) error {
 		return err
 	}
 	return f.watch(ctx, c)
+}
+
+// readAll returns all there is of what is followed.
+func (f *follower) readAll(ctx context.Context, c *clientv3.Client) (store.Update, error) {
+	if f.below == "" {
+		return f.read(ctx, c)
+	}
+	u, err := readBelow(ctx, c, f.base+f.below)
+	if err != nil {
+		return u, fmt.Errorf("reading live keys: %w", err)
+	}
+	u.Below = f.below
+	for i := range u.Entries {
+		u.Entries[i].Key = f.below + u.Entries[i].Key
+	}
+	return u, nil
 }
 
 func (f *follower) send(ctx context.Context, u store.Update) error {
@@ -151,7 +187,9 @@ func (f *follower) watch(ctx context.Context, c *clientv3.Client) error {
 			if len(u.Entries) == 0 {
 				continue
 			}
-			f.markExpired(ctx, c, u)
+			if f.prevKV {
+				f.markExpired(ctx, c, u)
+			}
 			if err := f.send(ctx, u); err != nil {
 				return err
 			}
@@ -181,10 +219,10 @@ func (f *follower) watch(ctx context.Context, c *clientv3.Client) error {
 func (f *follower) create() *etcdserverpb.WatchRequest {
 	return &etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_CreateRequest{
 		CreateRequest: &etcdserverpb.WatchCreateRequest{
-			Key:           []byte(f.config),
-			RangeEnd:      []byte(clientv3.GetPrefixRangeEnd(f.config)),
+			Key:           []byte(f.base + f.below),
+			RangeEnd:      []byte(clientv3.GetPrefixRangeEnd(f.base + f.below)),
 			StartRevision: f.from,
-			PrevKv:        true,
+			PrevKv:        f.prevKV,
 		}}}
 }
 

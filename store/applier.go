@@ -18,11 +18,12 @@ import (
 type Applier struct {
 	Snapshot atomic.Pointer[zones.Snapshot] // nil until the registry, or its image, was read once
 
-	// SetTargets, SetFaults and SetStatus, where not nil, are called by Run when what they are given
+	// SetTargets, SetFaults, SetStatus and SetLatches, where not nil, are called by Run when what they are given
 	// has changed. They must not block.
 	SetTargets func([]health.Target)
 	SetFaults  func([]Fault)
 	SetStatus  func(Status)
+	SetLatches func(map[string]health.Latch) // see Registry.Unwritten
 
 	// Earlier, where not nil, finds the value that a key had just before a revision; ok is false where
 	// nobody knows.
@@ -38,11 +39,13 @@ type Applier struct {
 	geo      atomic.Pointer[geo.Database] // that was set last
 	located  chan struct{}                // of size one: it is another
 	recalled chan recalled
+	live     chan Update
 
 	mu      sync.Mutex
 	status  Status
 	at      time.Time // of the last snapshot
 	updates int64     // taken in
+	measure LiveStats
 
 	// Of Run alone.
 	published bool             // there was a snapshot
@@ -63,7 +66,7 @@ func NewApplier(log *slog.Logger) *Applier {
 	return &Applier{
 		log: log, registry: NewRegistry(log),
 		ready: make(chan struct{}), again: make(chan struct{}, 1), changed: make(chan struct{}, 1), located: make(chan struct{}, 1),
-		images: make(chan chan *Image), recalled: make(chan recalled), asked: map[string]int64{},
+		images: make(chan chan *Image), recalled: make(chan recalled), live: make(chan Update), asked: map[string]int64{},
 	}
 }
 
@@ -87,6 +90,9 @@ func (a *Applier) ServeImage() {
 		a.log.Warn("etcd does not answer: serving the disk image", "revision", s.Revision, "names", s.Names)
 	}
 }
+
+// Live takes updates of live keys: those of LiveDirs.
+func (a *Applier) Live() chan<- Update { return a.live }
 
 // Again receives when all there is should be read again.
 func (a *Applier) Again() <-chan struct{} { return a.again }
@@ -139,8 +145,11 @@ func (a *Applier) Run(ctx context.Context, updates <-chan Update, checked <-chan
 			}
 			if len(reports) > 0 {
 				signal(a.changed)
+				r.Relatch()
 				a.lapse()
 			}
+		case u := <-a.live:
+			r.TakeLive(u)
 		case former := <-a.recalled:
 			a.recall(former)
 		case <-a.located:
@@ -152,11 +161,15 @@ func (a *Applier) Run(ctx context.Context, updates <-chan Update, checked <-chan
 			if s := r.Lift(); s != nil {
 				a.publish(s)
 			}
+			a.age()
 			if rereads.due(r.refused != nil) {
 				signal(a.again)
 			}
 		case <-late:
 			overdue = true
+		}
+		if r.relatched {
+			a.tellLatches()
 		}
 		if first && a.published {
 			late = time.After(firstRound)
@@ -211,6 +224,7 @@ func (a *Applier) apply(ctx context.Context, u Update) {
 	}
 	if u.Full {
 		a.askFormer(ctx)
+		a.registry.relatched = a.registry.relatched || len(a.registry.latched) > 0 // what was written may not be there
 	}
 }
 
@@ -218,6 +232,26 @@ func (a *Applier) apply(ctx context.Context, u Update) {
 func (a *Applier) lapse() {
 	if deletes := a.registry.Lapsed(); len(deletes) > 0 {
 		a.publish(a.registry.take(Update{Revision: a.registry.snapshot.Revision, Entries: deletes}))
+	}
+}
+
+// age has what was measured grow old, and what waits for a time go on.
+func (a *Applier) age() {
+	r := a.registry
+	r.ExpireLoads()
+	r.Relatch()
+	measure := r.liveStats()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.measure = measure
+}
+
+// tellLatches passes on which failbacks this server holds.
+func (a *Applier) tellLatches() {
+	a.registry.relatched = false
+	signal(a.changed)
+	if a.SetLatches != nil {
+		a.SetLatches(a.registry.Unwritten())
 	}
 }
 
@@ -346,11 +380,12 @@ type Stats struct {
 	Pending  int64     // keys that wait for what they refer to
 	Updates  int64     // taken in
 	Changed  time.Time // when the last was
+	Live     LiveStats
 }
 
 // Stats may be called by any goroutine.
 func (a *Applier) Stats() Stats {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return Stats{Rejected: int64(a.status.Rejected), Pending: int64(a.status.Pending), Updates: a.updates, Changed: a.at}
+	return Stats{Rejected: int64(a.status.Rejected), Pending: int64(a.status.Pending), Updates: a.updates, Changed: a.at, Live: a.measure}
 }

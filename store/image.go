@@ -31,7 +31,7 @@ type Image struct {
 	Saved    time.Time `json:"saved"`
 
 	// Sites, checks, parts of maps, policies, members, overrides and latches as they are served: the last good value and its revision,
-	// the lease. Deleted: gone from the registry, but still referred to.
+	// the lease. Deleted: gone from the registry, but still referred to. A latch of revision 0 is held by the server alone.
 	Objects []Entry `json:"objects"`
 
 	Pools        []string             `json:"pools"`        // by policy.ID; "" is free

@@ -9,6 +9,9 @@ import (
 // takeOverride brings an override or a latch up to date, and has the pools compiled that it is about.
 func (b *batch) takeOverride(k key, e Entry) {
 	if k.kind == kindLatch {
+		if e.Deleted { // by a person, who lifts it: what this server holds beside the key, too
+			b.unlatch(k.name)
+		}
 		takeValue(b, b.latches, k, e)
 		if p := b.pools[k.name]; p != nil && p.compiled != nil {
 			b.dirty[k.name] = true
@@ -90,9 +93,6 @@ func (b *batch) override(p *pool) {
 		p.compiled.SetWord(i, w)
 		p.compiled.SetWithdrawn(i, o.String()+" ("+key+")")
 	}
-	if l := b.latches["latch/"+p.name]; l != nil {
-		p.compiled.SetLatch(uint16(l.value.Tier))
-	}
 }
 
 // settleOverrides reports what people say of things that are not there yet: it holds as soon as they are.
@@ -101,7 +101,9 @@ func (b *batch) settleOverrides() {
 		b.settleTarget(text, o.revision)
 	}
 	for text, o := range b.latches {
-		b.settleTarget(text, o.revision)
+		if !b.idleLatch(text, o.revision) {
+			b.settleTarget(text, o.revision)
+		}
 	}
 }
 

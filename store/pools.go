@@ -129,6 +129,8 @@ func (b *batch) compile(p *pool) {
 	}
 	b.watch(p, complaints)
 	b.override(p)
+	b.measured(p)
+	b.latch(p)
 	b.edit.SetPool(p.id, p.compiled)
 	b.markUnregistered(p, complaints)
 	for name, o := range p.members {
@@ -304,6 +306,8 @@ func (b *batch) dropPool(p *pool) {
 	b.dirty[p.name] = true // to whom refers to it from without
 	b.lie.forget(p.name)
 	b.fall.forget(p.name)
+	b.unlatch(p.name)
+	b.live.forget(func(pool, _ string) bool { return pool == p.name })
 	b.poolIDs[p.id] = nil
 	b.edit.SetPool(p.id, nil)
 	b.targets.set(p.name, nil, nil, nil)

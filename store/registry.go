@@ -34,6 +34,11 @@ type Registry struct {
 	overrides map[string]*object[health.Override] // by key
 	ended     map[string]bool                     // those whose time is over, and that count no more
 	latches   map[string]*object[health.Latch]    // by key
+	latched   map[string]*latched                 // by pool: failbacks that no key says are held
+	relatched bool                                // latched has changed
+	rehealed  map[string]bool                     // pools whose members have other states since their latch was looked at
+
+	live live
 
 	within map[string]within          // members that are pools, by key
 	wanted map[string]map[string]bool // by the pool that they are, the keys of those
@@ -111,6 +116,9 @@ func NewRegistry(log *slog.Logger) *Registry {
 		overrides:    map[string]*object[health.Override]{},
 		ended:        map[string]bool{},
 		latches:      map[string]*object[health.Latch]{},
+		latched:      map[string]*latched{},
+		rehealed:     map[string]bool{},
+		live:         newLive(),
 		within:       map[string]within{},
 		wanted:       map[string]map[string]bool{},
 		lie:          newLies(),
@@ -418,6 +426,7 @@ func (b *batch) finish() {
 	b.settlePools()
 	settle(b, b.sites, "site/", (*pool).sites)
 	settle(b, b.checks, "check/", (*pool).checks)
+	b.settleMeasured()
 	b.settleMaps()
 	b.settleOverrides()
 	b.settleZones()
@@ -499,6 +508,7 @@ func settle[T any](b *batch, objects map[string]*object[T], prefix string, uses 
 		b.dangling(prefix+name, by)
 		if by == "" {
 			delete(objects, name)
+			b.changed[prefix+name] = true
 		}
 	}
 }

@@ -50,6 +50,7 @@ func (r *Registry) Image() *Image {
 	for key, o := range r.latches {
 		img.add(key, o.text, o.revision, o.lease, false)
 	}
+	r.latchesInto(img)
 	for _, p := range r.pools {
 		chain, members := p.chain(), p.members
 		if p.deleted {
@@ -101,6 +102,9 @@ func (r *Registry) Restore(img *Image) *zones.Snapshot {
 	})
 	puts, deletes := Update{Revision: img.Revision}, Update{Revision: img.Revision}
 	for _, e := range img.Objects {
+		if r.relatchFrom(e) {
+			continue
+		}
 		put := e
 		put.Deleted = false
 		puts.Entries = append(puts.Entries, put)

@@ -25,24 +25,6 @@ import (
 
 const vendorFiles = "../testdata/vendors/"
 
-// Until the policies can do all that the files ask for: a file whose registry has a fault is skipped, and a case
-// that needs what is nil here. It, with pending, is to be deleted then.
-const unfinished = true
-
-// locate lets a client's place be looked up in a database.
-var locate func(c *policy.Client, places *geo.Database)
-
-// takeLive takes in keys of the live prefix: checkers, round-trip times, loads.
-var takeLive func(r *Registry, live Manifest)
-
-func pending(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if unfinished {
-		t.Skipf(format, args...)
-	}
-	t.Fatalf(format, args...)
-}
-
 // vendorFile is a policy of another system, written as a registry of ours, and what that system's
 // documentation says must come of it. testdata/vendors/README.md says more of the fields.
 type vendorFile struct {
@@ -97,7 +79,7 @@ func TestVendors(t *testing.T) {
 				t.Errorf("%s: expected vendor, policy, the source's address, a rule and cases", path)
 			}
 			if f := v.registry(t, nil).Faults(); len(f) > 0 {
-				pending(t, "%s: %s: %s", f[0].Key, f[0].Field, f[0].Error)
+				t.Fatalf("%s: %s: %s", f[0].Key, f[0].Field, f[0].Error)
 			}
 			for _, c := range v.Cases {
 				t.Run(c.Rule, func(t *testing.T) { v.run(t, &c) })
@@ -134,6 +116,7 @@ func (v *vendorFile) manifest(t *testing.T, text jsontext.Value) Manifest {
 func (v *vendorFile) registry(t *testing.T, c *vendorCase) *Registry {
 	t.Helper()
 	r := NewRegistry(slog.New(slog.DiscardHandler))
+	r.SetGeo(v.database)
 	u := Update{Revision: 1, Cluster: 1, Full: true}
 	for _, e := range v.manifest(t, v.Registry) {
 		u.Entries = append(u.Entries, Entry{Key: e.Key, Value: e.Value, Revision: 1})
@@ -142,11 +125,13 @@ func (v *vendorFile) registry(t *testing.T, c *vendorCase) *Registry {
 	if c == nil {
 		return r
 	}
-	if live := append(v.manifest(t, v.Live), v.manifest(t, c.Live)...); live != nil {
-		if takeLive == nil {
-			pending(t, "nothing takes in %s", live[0].Key)
-		}
-		takeLive(r, live)
+	live := Update{Full: true}
+	for _, e := range append(v.manifest(t, v.Live), v.manifest(t, c.Live)...) {
+		live.Entries = append(live.Entries, Entry{Key: e.Key, Value: e.Value, Revision: 1})
+	}
+	r.TakeLive(live)
+	if n := r.liveStats(); n != (LiveStats{}) {
+		t.Errorf("%s: live keys: %+v", v.path, n)
 	}
 	states, told := map[health.TargetID]health.State{}, map[string]bool{}
 	for name, watched := range r.targets.byPool {
@@ -340,12 +325,6 @@ func (v *vendorFile) question(t *testing.T, c *vendorCase) *zones.Query {
 		}
 	}
 	q.Client.Addr, q.Client.Subnet = at.Net.Addr(), at.Net
-	switch {
-	case locate != nil:
-		locate(&q.Client, v.database)
-	case known && c.Client != "":
-		pending(t, "nothing says where %s is", client)
-	}
 	return q
 }
 

@@ -207,6 +207,7 @@ func (b *batch) compileAll() {
 // derive tells the pools around one what has become of it.
 func (r *Registry) derive(name string) {
 	child := r.pools[name]
+	r.rehealed[name] = true
 	for parent := range r.lie.up[name] {
 		p := r.pools[parent]
 		if p == nil || p.compiled == nil {

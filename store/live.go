@@ -1,0 +1,292 @@
+package store
+
+import (
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"meridian/spec"
+)
+
+// LiveDirs are the directories of live keys that TakeLive takes in.
+var LiveDirs = []string{"checker/", "rtt/", "load/"}
+
+// Live keys are what processes measure. A wrong one changes nothing, is counted, and logged when it comes to be
+// wrong; it is not written back as keys of the registry are: nobody typed it, and its writer would have us write
+// as often as it does.
+
+// checkerSpec is the value of the live key checker/<checker>.
+type checkerSpec struct {
+	Site    string     `json:"site"`
+	Version string     `json:"version,omitzero"`
+	Started *time.Time `json:"started,omitzero"`
+}
+
+// Validate says what is wrong with c, as a *spec.Error.
+func (c *checkerSpec) Validate() error {
+	if err := CheckName(c.Site); err != nil {
+		return spec.Errorf("site", "%v", err)
+	}
+	return nil
+}
+
+// rttSpec is the value of the live key rtt/<checker>/<pool>: ms, smoothed, by member and address.
+type rttSpec map[string]map[netip.Addr]float64
+
+// maxRTT is far beyond what any check waits, in ms.
+const maxRTT = 60_000
+
+// Validate says what is wrong with s, as a *spec.Error.
+func (s rttSpec) Validate() error {
+	for _, member := range slices.Sorted(maps.Keys(s)) {
+		for addr, ms := range s[member] {
+			if !(ms >= 0 && ms <= maxRTT) {
+				return spec.Errorf(member+"."+addr.String(), "%v is out of range, expected 0 to %d ms", ms, maxRTT)
+			}
+		}
+	}
+	return nil
+}
+
+// loadSpec is the value of the live key load/<pool>/<member>.
+type loadSpec struct {
+	Load *float64 `json:"load"` // 1 where the member is just filled
+}
+
+// Validate says what is wrong with l, as a *spec.Error.
+func (l *loadSpec) Validate() error {
+	switch {
+	case l.Load == nil:
+		return spec.Errorf("load", "missing, expected a number, 1 where the member is just filled")
+	case *l.Load < 0:
+		return spec.Errorf("load", "%v is out of range, expected 0 or more", *l.Load)
+	}
+	return nil
+}
+
+// loadLasts is how long a load counts after it came.
+const loadLasts = time.Minute
+
+// live is what the live keys say.
+type live struct {
+	checkers map[string]string               // their sites
+	rtts     map[string]map[vantage]*measure // by pool
+	loads    map[string]map[string]*load     // by pool and member
+	wrong    map[string]bool                 // keys
+	rejected int64                           // values that were wrong
+}
+
+// load is the value of a load key. It is kept when it counts no more, so that a read of all keys does not take
+// it for a new one.
+type load struct {
+	value    float64
+	revision int64
+	at       time.Time // when it came: of one that was there before the server, when that was read
+	over     bool
+}
+
+func newLive() live {
+	return live{checkers: map[string]string{}, rtts: map[string]map[vantage]*measure{}, loads: map[string]map[string]*load{}, wrong: map[string]bool{}}
+}
+
+// TakeLive takes in live keys, such as "rtt/fra1/web". They change what is measured of the members that are
+// served, at once and without a snapshot.
+func (r *Registry) TakeLive(u Update) {
+	l := &r.live
+	entries := sortByKey(u.Entries)
+	if u.Full {
+		entries = append(l.missing(u.Below, entries), entries...)
+	}
+	touched := map[string]bool{} // pools
+	for _, e := range entries {
+		err := r.takeLive(e, touched)
+		switch {
+		case err == nil && l.wrong[e.Key]:
+			delete(l.wrong, e.Key)
+			r.faults.say(slog.LevelInfo, "live key mended", "key", clip(e.Key))
+		case err != nil:
+			l.rejected++
+			if !l.wrong[e.Key] {
+				l.wrong[e.Key] = true
+				r.faults.say(slog.LevelWarn, "live key ignored", "key", clip(e.Key), "error", clip(err.Error()))
+			}
+		}
+	}
+	r.remeasure(touched)
+}
+
+// missing returns deletes for the keys below a directory that are known and not among entries, in order.
+func (l *live) missing(below string, entries []Entry) (deletes []Entry) {
+	gone := func(key string) {
+		_, there := slices.BinarySearchFunc(entries, key, func(e Entry, key string) int { return strings.Compare(e.Key, key) })
+		if !there && strings.HasPrefix(key, below) {
+			deletes = append(deletes, Entry{Key: key, Deleted: true})
+		}
+	}
+	for name := range l.checkers {
+		gone("checker/" + name)
+	}
+	for pool, measures := range l.rtts {
+		for from, m := range measures {
+			if !m.gone {
+				gone("rtt/" + from.checker + "/" + pool)
+			}
+		}
+	}
+	for pool, loads := range l.loads {
+		for member := range loads {
+			gone("load/" + pool + "/" + member)
+		}
+	}
+	for key := range l.wrong {
+		gone(key)
+	}
+	slices.SortFunc(deletes, byKey)
+	return slices.CompactFunc(deletes, func(x, y Entry) bool { return x.Key == y.Key })
+}
+
+// takeLive takes one key, and adds the pools of whose members something else is measured now to touched.
+func (r *Registry) takeLive(e Entry, touched map[string]bool) *spec.Error {
+	parts := strings.Split(e.Key, "/")
+	switch {
+	case parts[0] == "checker" && len(parts) == 2:
+		return r.live.takeChecker(parts[1], e, touched)
+	case parts[0] == "rtt" && len(parts) == 3:
+		return r.takeRTT(vantage{r.live.checkers[parts[1]], parts[1]}, parts[2], e, touched)
+	case parts[0] == "load" && len(parts) == 3:
+		return r.takeLoad(parts[1], parts[2], e, touched)
+	case e.Deleted:
+		return nil
+	}
+	return spec.Errorf("", "no such kind of live key, expected checker/<checker> or rtt/<checker>/<pool> or load/<pool>/<member>")
+}
+
+// takeChecker notes where a checker stands. What it measured before it moved stays with the site that it
+// left.
+func (l *live) takeChecker(name string, e Entry, touched map[string]bool) *spec.Error {
+	if e.Deleted {
+		delete(l.checkers, name)
+		return nil
+	}
+	var c checkerSpec
+	if err := decode(e.Value, &c); err != nil {
+		return err
+	}
+	l.checkers[name] = c.Site
+	for pool, measures := range l.rtts {
+		if m := measures[vantage{"", name}]; m != nil {
+			delete(measures, vantage{"", name})
+			l.put(pool, vantage{c.Site, name}, m)
+			touched[pool] = true
+		}
+	}
+	return nil
+}
+
+func (r *Registry) takeRTT(from vantage, pool string, e Entry, touched map[string]bool) *spec.Error {
+	l := &r.live
+	if e.Deleted {
+		for old, m := range l.rtts[pool] {
+			if old.checker == from.checker && !m.gone {
+				l.leave(pool, old, r.measuredFor(pool, old.site))
+				touched[pool] = true
+			}
+		}
+		return nil
+	}
+	ms := rttSpec{}
+	if err := decode(e.Value, &ms); err != nil {
+		return err
+	}
+	if from.site == "" { // the checker's key may have gone before this one
+		for old, m := range l.rtts[pool] {
+			if old.checker == from.checker && !m.gone {
+				from = old
+			}
+		}
+	}
+	l.put(pool, from, &measure{ms: ms})
+	touched[pool] = true
+	return nil
+}
+
+func (r *Registry) takeLoad(pool, member string, e Entry, touched map[string]bool) *spec.Error {
+	l := &r.live
+	old := l.loads[pool][member]
+	if e.Deleted {
+		if delete(l.loads[pool], member); len(l.loads[pool]) == 0 {
+			delete(l.loads, pool)
+		}
+		r.setLoad(pool, member, none)
+		return nil
+	}
+	var s loadSpec
+	if err := decode(e.Value, &s); err != nil {
+		return err
+	}
+	if old != nil && old.revision == e.Revision && old.value == *s.Load {
+		return nil
+	}
+	if l.loads[pool] == nil {
+		l.loads[pool] = map[string]*load{}
+	}
+	l.loads[pool][member] = &load{value: *s.Load, revision: e.Revision, at: r.now()}
+	r.setLoad(pool, member, *s.Load)
+	return nil
+}
+
+// none is no load.
+const none = -1
+
+func (r *Registry) setLoad(pool, member string, value float64) {
+	p := r.pools[pool]
+	if p == nil || p.compiled == nil {
+		return
+	}
+	if i := p.compiled.Member(member); i >= 0 {
+		p.compiled.SetWord(i, p.compiled.Health(i).WithLoad(value))
+	}
+}
+
+// ExpireLoads takes away the loads that are too old.
+func (r *Registry) ExpireLoads() {
+	now := r.now()
+	for pool, loads := range r.live.loads {
+		for member, l := range loads {
+			if !l.over && now.Sub(l.at) >= loadLasts {
+				l.over = true
+				r.setLoad(pool, member, none)
+			}
+		}
+	}
+}
+
+// measured gives the members of a pool that was compiled what is measured of them.
+func (r *Registry) measured(p *pool) {
+	for member, l := range r.live.loads[p.name] {
+		if !l.over {
+			r.setLoad(p.name, member, l.value)
+		}
+	}
+	r.setRTTs(p)
+}
+
+// LiveStats are figures of the live keys.
+type LiveStats struct {
+	Rejected int64 // values that were wrong
+	Wrong    int   // keys whose value is
+	Unplaced int   // checkers whose site is not known, or not where it is: their times do not count
+}
+
+func (r *Registry) liveStats() LiveStats {
+	s := LiveStats{Rejected: r.live.rejected, Wrong: len(r.live.wrong)}
+	for _, site := range r.live.checkers {
+		if at := r.pointOf(site); !at.IsValid() {
+			s.Unplaced++
+		}
+	}
+	return s
+}

@@ -51,6 +51,11 @@ var (
 	descNames    = describe("names", "Names that exist, empty non-terminals included.")
 	descMembers  = describe("pool_members", "Members of a pool by state: up with any address up, down with all down.", "pool", "state")
 
+	descLatch    = describe("pool_latch", "Tier at which failback of the pool is held; 0: it is not. Of pools whose failback is manual or takes a time.", "pool")
+	descLive     = describe("live_rejected_total", "Values of live keys (checker, rtt, load) that were wrong, and ignored.")
+	descWrong    = describe("live_wrong_keys", "Live keys whose value is wrong now.")
+	descUnplaced = describe("live_unplaced_checkers", "Checkers at a site of which nobody knows where it is: their round-trip times do not count.")
+
 	descHeld         = describe("registry_held_deletes", "Deletes held back as an accident: names and members they would take away, and other keys.", "kind")
 	descRefused      = describe("registry_refused", "1 while what etcd holds is not obeyed.")
 	descDrift        = describe("registry_drift_total", "Keys that a full compare found other than they should have been.")
@@ -129,6 +134,9 @@ func (m *metrics) collectRegistry(counter emitCount, gauge emitGauge) {
 	counter(descUpdates, uint64(st.Updates))
 	gauge(descKeys, float64(st.Rejected), "rejected")
 	gauge(descKeys, float64(st.Pending), "pending")
+	counter(descLive, uint64(st.Live.Rejected))
+	gauge(descWrong, float64(st.Live.Wrong))
+	gauge(descUnplaced, float64(st.Live.Unplaced))
 	if !st.Changed.IsZero() {
 		gauge(descChanged, seconds(st.Changed))
 	}
@@ -146,6 +154,9 @@ func (m *metrics) collectRegistry(counter emitCount, gauge emitGauge) {
 		var members [3]int // by health.State
 		for i := range p.Members {
 			members[memberState(p, i)]++
+		}
+		if p.Latches() {
+			gauge(descLatch, float64(p.Latch()), p.Name)
 		}
 		for state, n := range members {
 			gauge(descMembers, float64(n), p.Name, health.State(state).String())

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"meridian/health"
 	"meridian/health/check"
 	"meridian/policy/geo"
 	"meridian/policy/geo/mmdb"
@@ -152,6 +153,8 @@ func follow(ctx context.Context, cfg Config, p parts, up func(context.Context) e
 	p.applier.SetTargets = p.checker.Set
 	p.applier.SetFaults = func(list []store.Fault) { faults.Set(faultKeys(list)) }
 	p.applier.SetStatus = func(store.Status) { status.Set(p.standing.key()) }
+	latches := p.registry.Proposals(store.LatchYields)
+	p.applier.SetLatches = func(list map[string]health.Latch) { latches.Set(latchKeys(list, cfg.ServerName)) }
 	p.applier.Earlier = p.registry.Earlier
 	updates := make(chan store.Update)
 	image := func(ctx context.Context) *store.Image {
@@ -165,6 +168,9 @@ func follow(ctx context.Context, cfg Config, p parts, up func(context.Context) e
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.http.Serve(ctx) })
 	group.Go(func() error { p.registry.Follow(ctx, updates, p.applier.Again()); return nil })
+	for _, dir := range store.LiveDirs {
+		group.Go(func() error { p.registry.FollowLive(ctx, dir, p.applier.Live()); return nil })
+	}
 	group.Go(func() error { p.applier.Run(ctx, updates, p.checker.Changed(), p.checker.Take); return nil })
 	group.Go(func() error { p.checker.Run(ctx); return nil })
 	group.Go(func() error { p.saver.Run(ctx, p.applier.Changed(), image); return nil })
@@ -173,6 +179,7 @@ func follow(ctx context.Context, cfg Config, p parts, up func(context.Context) e
 	}
 	group.Go(func() error { faults.Run(ctx); return nil })
 	group.Go(func() error { status.Run(ctx); return nil })
+	group.Go(func() error { latches.Run(ctx); return nil })
 	group.Go(func() error {
 		// What the applier does not know of changes too: alarms, a disk that is full.
 		for tick := time.Tick(statusEvery); ; {
@@ -321,6 +328,18 @@ const (
 	maxFaults   = 1000 // that a server writes into the registry, the newest; the rest is counted alone
 	maxFaultKey = 1000 // bytes: a longer key is nobody's who could be helped
 )
+
+// latchKeys are the values of latches that this server writes.
+func latchKeys(list map[string]health.Latch, server string) map[string]string {
+	keys := map[string]string{}
+	for key, l := range list {
+		l.By = server
+		if value, err := json.Marshal(l); err == nil {
+			keys[key] = string(value)
+		}
+	}
+	return keys
+}
 
 func faultKeys(list []store.Fault) map[string]string {
 	slices.SortStableFunc(list, func(x, y store.Fault) int { return cmp.Compare(y.Revision, x.Revision) })

@@ -127,7 +127,8 @@ peers:
 	[ -z "$$mine" ] || $$sudo rm -f $$policy; exit $$status
 
 .PHONY: test-long
-test-long: ## hours: random changes of a registry, and every fuzz target for ten minutes
+test-long: ## hours: random changes of a registry, random worlds of pools, and every fuzz target for ten minutes
+	$(GO) test ./policy -run 'SelectTwin$$' -scenes 1000000 -timeout 2h -v
 	$(GO) test ./store -run RandomChanges -rounds 20000 -timeout 2h -v
 	$(MAKE) fuzz FUZZTIME=10m
 

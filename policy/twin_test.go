@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -958,13 +959,15 @@ func describe(scene *twinScene) string {
 	return b.String()
 }
 
+var twinScenes = flag.Int("scenes", 8_000, "random worlds in which TestSelectTwin asks nine times; make test-long has a million")
+
 // Random pools, healths and random numbers: Select is its twin, depends on nothing but its
 // arguments, and its trace accounts for everybody.
 func TestSelectTwin(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	scenes, endings := 8_000, map[string]int{}
+	scenes, endings := *twinScenes, map[string]int{}
 	if testing.Short() || raceEnabled {
-		scenes = 2_000
+		scenes = min(scenes, 2_000)
 	}
 	var used Scratch
 	for range scenes {

@@ -48,8 +48,10 @@ func (b *batch) markOverridden(k key) {
 		return
 	}
 	for name, p := range b.pools {
-		if _, stands := p.sites()["site/"+k.child]; stands {
-			b.dirty[name] = true
+		for _, o := range p.values() {
+			if o.value.Site == k.child {
+				b.dirty[name] = true
+			}
 		}
 	}
 }

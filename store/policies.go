@@ -29,29 +29,59 @@ type verdict struct {
 	awaits  string      // what that policy refers to and is not there: the reason of err
 }
 
-// takePolicies brings the policies, and the members that are pools, up to date, all together: pools refer to
-// each other, and of those that close a circle the one written later is wrong, on every server alike. So every
-// policy is judged again, in the order in which they were written.
+// takePolicies brings the policies, and the members that are pools, up to date. Pools refer to each other, and
+// of those that close a circle the one written later is wrong, on every server alike. So where it comes to that
+// every policy is judged again, in the order in which they were written.
 func (b *batch) takePolicies() {
 	if len(b.queue[kindPolicy]) == 0 && !b.pooled {
 		return
 	}
+	b.notePolicies()
+	if b.pooled || !b.takeAlone() {
+		b.judgeAll()
+	}
+}
+
+// takeAlone brings the policies of this batch up to date where neither they nor those before them fall back to
+// other pools, so that they are nobody else's business. It says whether that is so.
+func (b *batch) takeAlone() bool {
 	before := map[string]*object[policy.Spec]{}
-	for name, p := range b.pools {
-		before[name] = p.policy
+	for _, e := range b.queue[kindPolicy] {
+		if p := b.pools[b.keys[e.Key].name]; p != nil {
+			before[p.name] = p.policy
+		}
 	}
 	claims := b.policyClaims(before)
+	if slices.ContainsFunc(slices.Collect(maps.Values(before)), fallsBack) ||
+		slices.ContainsFunc(claims, func(c policyClaim) bool { return fallsBack(c.policy) }) {
+		return false
+	}
+	for name := range before {
+		b.pools[name].policy = nil
+	}
+	for _, c := range claims {
+		b.takePolicy(c)
+	}
+	b.markChanged(before)
+	return true
+}
+
+// judgeAll judges all policies that fall back to pools, and all members that are pools.
+func (b *batch) judgeAll() {
+	before := map[string]*object[policy.Spec]{}
+	claims := b.allClaims(before)
 	slices.SortStableFunc(claims, func(x, y policyClaim) int {
 		return cmp.Or(cmp.Compare(x.policy.revision, y.policy.revision), strings.Compare(x.key.text, y.key.text))
 	})
-	for _, p := range b.pools {
-		p.policy = nil
+	for name := range before {
+		b.pools[name].policy = nil
 	}
 	b.lie, b.fall = newLies(), newLies()
-	for _, p := range b.pools { // one that is deleted may serve on
-		if !p.there() && p.compiled != nil {
-			b.keepDeleted(p)
-		}
+	for _, p := range b.deleted {
+		b.keepDeleted(p)
+	}
+	for name := range b.dirty { // one that goes now may serve on
+		b.keepDeleted(b.pools[name])
 	}
 	members := slices.SortedFunc(maps.Values(b.within), func(x, y within) int {
 		return cmp.Or(cmp.Compare(x.object.revision, y.object.revision), strings.Compare(x.key(), y.key()))
@@ -66,15 +96,50 @@ func (b *batch) takePolicies() {
 	for _, m := range members {
 		b.judgeWithin(m)
 	}
-	for name, p := range b.pools {
-		if p.policy != before[name] {
+	b.markChanged(before)
+}
+
+// markChanged marks the pools whose policy is not the one before.
+func (b *batch) markChanged(before map[string]*object[policy.Spec]) {
+	for name, last := range before {
+		if b.pools[name].policy != last {
 			b.dirty[name] = true
 		}
 	}
 }
 
+// notePolicies notes which pools have a policy key. Where one that others refer to, or wait for, comes or goes
+// by that, all are judged again.
+func (b *batch) notePolicies() {
+	for _, e := range b.queue[kindPolicy] {
+		k := b.keys[e.Key]
+		p := b.pools[k.name]
+		if p == nil {
+			if e.Deleted {
+				continue
+			}
+			p = b.pool(k.name)
+		}
+		if p.claimed == e.Deleted {
+			b.pooled = b.pooled || len(b.wanted[p.name])+len(b.lie.up[p.name])+len(b.fall.up[p.name]) > 0
+		}
+		p.claimed, b.dirty[p.name] = !e.Deleted, true
+		if !e.Deleted {
+			b.wake("pool/" + p.name)
+		}
+	}
+}
+
+// fallsBack says whether a policy names other pools.
+func fallsBack(o *object[policy.Spec]) bool {
+	return o != nil && slices.ContainsFunc(o.value.FallbackPools(), func(name string) bool { return name != "" })
+}
+
 // keepDeleted has a pool that is deleted lie around others, and fall back to others, as it did.
 func (b *batch) keepDeleted(p *pool) {
+	if p.there() || p.compiled == nil {
+		return
+	}
 	for _, id := range p.compiled.Children() {
 		b.lie.add(p.name, b.poolIDs[id].name)
 	}
@@ -123,50 +188,63 @@ func (b *batch) takePolicy(c policyClaim) {
 	}
 }
 
-// policyClaims gathers the policies of this batch and those there were before.
+// policyClaims gathers the policies of this batch.
 func (b *batch) policyClaims(before map[string]*object[policy.Spec]) (claims []policyClaim) {
+	for _, e := range b.queue[kindPolicy] {
+		if k := b.keys[e.Key]; e.Deleted {
+			b.faults.clear(k.text)
+		} else {
+			claims = b.addClaim(claims, k, e, before[k.name])
+		}
+	}
+	return claims
+}
+
+// addClaim adds the claim that a value leads to, if any does. last was the pool's policy until now.
+func (b *batch) addClaim(claims []policyClaim, k key, e Entry, last *object[policy.Spec]) []policyClaim {
+	if last != nil && last.revision == e.Revision && b.faults.byKey[k.text] == nil {
+		return append(claims, policyClaim{k, e, last, last, false})
+	}
+	n := &object[policy.Spec]{text: e.Value, revision: e.Revision}
+	if err := decode(e.Value, &n.value); err != nil {
+		b.reject(e, err, servingOf(last))
+		if last == nil {
+			return claims
+		}
+		return append(claims, policyClaim{k, e, last, last, true})
+	}
+	return append(claims, policyClaim{k, e, n, last, false})
+}
+
+// allClaims gathers the policies of this batch, and of those there were before the ones that have to be judged
+// again: they fall back to pools, or have a fault. Their last values go into before.
+func (b *batch) allClaims(before map[string]*object[policy.Spec]) []policyClaim {
 	mentioned := map[string]bool{}
-	take := func(k key, e Entry) {
-		mentioned[k.text] = true
-		last := before[k.name]
-		if last != nil && last.revision == e.Revision && b.faults.byKey[k.text] == nil {
-			claims = append(claims, policyClaim{k, e, last, last, false})
-			return
+	keep := func(name string) {
+		if p := b.pools[name]; p != nil {
+			before[name] = p.policy
 		}
-		n := &object[policy.Spec]{text: e.Value, revision: e.Revision}
-		if err := decode(e.Value, &n.value); err != nil {
-			b.reject(e, err, servingOf(last))
-			if last != nil {
-				claims = append(claims, policyClaim{k, e, last, last, true})
-			}
-			return
-		}
-		claims = append(claims, policyClaim{k, e, n, last, false})
 	}
 	for _, e := range b.queue[kindPolicy] {
-		k := b.keys[e.Key]
-		if e.Deleted {
-			mentioned[k.text] = true
-			b.faults.clear(k.text)
-			if p := b.pools[k.name]; p != nil {
-				p.claimed, b.dirty[k.name] = false, true
-			}
-			continue
-		}
-		b.pool(k.name).claimed, b.dirty[k.name] = true, true
-		b.wake("pool/" + k.name)
-		take(k, e)
+		mentioned[e.Key] = true
+		keep(b.keys[e.Key].name)
+	}
+	claims := b.policyClaims(before)
+	for name := range b.fall.down {
+		keep(name)
 	}
 	for text, f := range b.faults.byKey {
 		if !strings.HasSuffix(text, "/policy") || mentioned[text] || f.entry.Value == nil {
 			continue
 		}
 		if k, err := parseKey(text); err == nil && k.kind == kindPolicy {
-			take(k, f.entry)
+			mentioned[k.text] = true
+			keep(k.name)
+			claims = b.addClaim(claims, k, f.entry, before[k.name])
 		}
 	}
 	for name, last := range before {
-		k, _ := parseKey("pool/" + name + "/policy")
+		k := key{kind: kindPolicy, text: "pool/" + name + "/policy", name: name}
 		if last != nil && !mentioned[k.text] {
 			stale := b.faults.byKey[k.text] != nil
 			claims = append(claims, policyClaim{k, Entry{Key: k.text, Revision: last.revision}, last, last, stale})

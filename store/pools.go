@@ -20,13 +20,13 @@ func (r *Registry) pool(name string) *pool {
 	p := r.pools[name]
 	if p == nil {
 		p = &pool{name: name, members: map[string]*object[policy.MemberSpec]{}}
-		id := slices.Index(r.poolIDs, nil)
-		if id < 0 {
-			id = len(r.poolIDs)
+		if n := len(r.freeIDs); n > 0 {
+			p.id, r.freeIDs = r.freeIDs[n-1], r.freeIDs[:n-1]
+		} else {
+			p.id = policy.ID(len(r.poolIDs))
 			r.poolIDs = append(r.poolIDs, nil)
 		}
-		p.id = policy.ID(id)
-		r.poolIDs[id], r.pools[name] = p, p
+		r.poolIDs[p.id], r.pools[name] = p, p
 	}
 	return p
 }
@@ -92,11 +92,13 @@ func decodeMember(value []byte) (m policy.MemberSpec, err *spec.Error) {
 // known whether anything refers to it.
 func (b *batch) compile(p *pool) {
 	if p.deleted = !p.there(); p.deleted {
+		b.deleted[p.name] = p
 		if p.compiled != nil {
 			b.compileDeleted(p)
 		}
 		return
 	}
+	delete(b.deleted, p.name)
 	p.lastPolicy = p.policy
 	b.mended("pool/" + p.name + "/policy")
 	var written policy.Spec
@@ -153,6 +155,14 @@ func (b *batch) compile(p *pool) {
 			b.mended(key)
 		}
 	}
+}
+
+// chain is the policy that p is served with, nil for none.
+func (p *pool) chain() *object[policy.Spec] {
+	if p.deleted {
+		return p.lastPolicy
+	}
+	return p.policy
 }
 
 // compileDeleted makes a pool that serves on anew from what it was made of: what is around it may have changed.
@@ -264,38 +274,19 @@ func (b *batch) watch(p *pool, complaints map[string]string) {
 // settlePools drops pools that have no keys and to which nothing refers any more. One that goes may
 // have been the last to refer to another.
 func (b *batch) settlePools() {
-	var deleted []*pool
-	for _, p := range b.pools {
-		if p.deleted {
-			deleted = append(deleted, p)
-		}
-	}
-	if len(deleted) == 0 {
-		return
-	}
-	slices.SortFunc(deleted, func(x, y *pool) int { return strings.Compare(x.name, y.name) })
-	referrers := map[policy.ID]map[*pool]bool{}
-	for _, p := range b.pools {
-		for _, id := range p.refersTo() {
-			if referrers[id] == nil {
-				referrers[id] = map[*pool]bool{}
-			}
-			referrers[id][p] = true
-		}
-	}
+	deleted := slices.Sorted(maps.Keys(b.deleted))
 	for len(deleted) > 0 {
-		p := deleted[0]
-		deleted = deleted[1:]
-		by := b.poolReferrer(p, referrers[p.id])
+		p := b.deleted[deleted[0]]
+		if deleted = deleted[1:]; p == nil {
+			continue
+		}
+		by := b.poolReferrer(p)
 		b.dangling("pool/"+p.name+"/policy", by)
 		if by != "" {
 			continue
 		}
 		for _, id := range p.refersTo() {
-			delete(referrers[id], p)
-			if other := b.poolIDs[id]; other != nil && other.deleted {
-				deleted = append(deleted, other)
-			}
+			deleted = append(deleted, b.poolIDs[id].name)
 		}
 		b.dropPool(p)
 	}
@@ -303,12 +294,13 @@ func (b *batch) settlePools() {
 
 func (b *batch) dropPool(p *pool) {
 	delete(b.pools, p.name)
+	delete(b.deleted, p.name)
 	b.dirty[p.name] = true // to whom refers to it from without
 	b.lie.forget(p.name)
 	b.fall.forget(p.name)
 	b.unlatch(p.name)
 	b.live.forget(func(pool, _ string) bool { return pool == p.name })
-	b.poolIDs[p.id] = nil
+	b.poolIDs[p.id], b.freeIDs = nil, append(b.freeIDs, p.id)
 	b.edit.SetPool(p.id, nil)
 	b.targets.set(p.name, nil, nil, nil)
 }
@@ -337,11 +329,17 @@ func (p *pool) referring(id policy.ID) string {
 }
 
 // poolReferrer names what is served and refers to p, "" if nothing does.
-func (b *batch) poolReferrer(p *pool, pools map[*pool]bool) string {
+func (b *batch) poolReferrer(p *pool) string {
 	first := ""
-	for other := range pools {
-		if key := other.referring(p.id); first == "" || key < first {
-			first = key
+	for _, up := range []map[string]bool{b.lie.up[p.name], b.fall.up[p.name]} {
+		for name := range up {
+			other := b.pools[name]
+			if other == nil || !slices.Contains(other.refersTo(), p.id) {
+				continue
+			}
+			if key := other.referring(p.id); first == "" || key < first {
+				first = key
+			}
 		}
 	}
 	if first != "" {

@@ -25,6 +25,8 @@ type Registry struct {
 	maps     map[string]*geoMap
 	pools    map[string]*pool
 	poolIDs  []*pool // by policy.ID; nil is free
+	freeIDs  []policy.ID
+	deleted  map[string]*pool // those of pools that are, by name
 	faults   *faults
 	targets  *targets
 	geo      *geo.Database          // nil: none
@@ -103,6 +105,7 @@ func NewRegistry(log *slog.Logger) *Registry {
 		checks:  map[string]*object[health.Check]{},
 		maps:    map[string]*geoMap{},
 		pools:   map[string]*pool{},
+		deleted: map[string]*pool{},
 		faults:  newFaults(log),
 		targets: newTargets(),
 		orphans: map[string]zones.Owner{},
@@ -459,14 +462,6 @@ func (p *pool) sites() map[string]string {
 		}
 	}
 	return used
-}
-
-// chain is the policy that p is served with, nil for none.
-func (p *pool) chain() *object[policy.Spec] {
-	if p.deleted {
-		return p.lastPolicy
-	}
-	return p.policy
 }
 
 // checks is sites for the check that watches the pool.

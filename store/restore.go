@@ -85,6 +85,8 @@ func (r *Registry) Restore(img *Image) *zones.Snapshot {
 		if name != "" {
 			p = &pool{name: name, id: policy.ID(id), members: map[string]*object[policy.MemberSpec]{}}
 			r.pools[name] = p
+		} else {
+			r.freeIDs = append(r.freeIDs, policy.ID(id))
 		}
 		r.poolIDs = append(r.poolIDs, p)
 	}

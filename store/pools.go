@@ -75,7 +75,12 @@ func (b *batch) takeMember(k key, e Entry) {
 func decodeMember(value []byte) (m policy.MemberSpec, err *spec.Error) {
 	text := strings.TrimSpace(string(value))
 	if strings.HasPrefix(text, "{") || text == "" {
-		return m, decode(value, &m)
+		if err = decode(value, &m); err == nil && m.Pool != "" {
+			if wrong := CheckName(m.Pool); wrong != nil { // it would wait for ever
+				err = &spec.Error{Field: "pool", Line: lineOf(value, "pool"), Msg: wrong.Error()}
+			}
+		}
+		return m, err
 	}
 	addr, perr := netip.ParseAddr(text)
 	if perr != nil {
@@ -137,16 +142,12 @@ func (b *batch) compile(p *pool) {
 	b.markUnregistered(p, complaints)
 	for name, o := range p.members {
 		key := "pool/" + p.name + "/member/" + name
-		why := cmp.Or(p.excluded[name], p.odd[name])
-		if why == nil {
-			delete(p.before, name)
+		if why := cmp.Or(p.excluded[name], p.odd[name]); why != nil {
+			b.complain(p, name, why)
+			continue
 		}
-		if why != nil {
-			b.pend(&Fault{
-				Key: key, Revision: o.revision, Field: why.field, Error: why.reason,
-				Serving: servingOf(p.before[name]), Awaits: why.awaits,
-			})
-		} else if complaints[name] != "" {
+		delete(p.before, name)
+		if complaints[name] != "" {
 			b.standing(key, "", complaints[name])
 		} else if f := b.missingTag(o); f != nil {
 			f.Key = key
@@ -295,6 +296,7 @@ func (b *batch) settlePools() {
 func (b *batch) dropPool(p *pool) {
 	delete(b.pools, p.name)
 	delete(b.deleted, p.name)
+	b.leave(p.name)
 	b.dirty[p.name] = true // to whom refers to it from without
 	b.lie.forget(p.name)
 	b.fall.forget(p.name)

@@ -139,6 +139,30 @@ func (r *Registry) exclude(w within) *excluded {
 	return nil
 }
 
+// complain reports a member that is left out.
+func (b *batch) complain(p *pool, member string, why *excluded) {
+	b.pend(&Fault{
+		Key: "pool/" + p.name + "/member/" + member, Revision: p.members[member].revision,
+		Field: why.field, Error: why.reason, Serving: servingOf(p.before[member]), Awaits: why.awaits,
+	})
+}
+
+// leave has members wait for a pool that is no more. They were left out before, or nobody would have dropped it.
+func (b *batch) leave(name string) {
+	for key := range b.wanted[name] {
+		w := b.within[key]
+		p := b.pools[w.pool]
+		if p == nil || p.excluded[w.member] != nil {
+			continue
+		}
+		if p.excluded == nil {
+			p.excluded = map[string]*excluded{}
+		}
+		p.excluded[w.member] = b.exclude(w)
+		b.complain(p, w.member, p.excluded[w.member])
+	}
+}
+
 // above is how many pools the longest way up from one has, itself included. known are those that were
 // counted.
 func (r *Registry) above(name string, known map[string]int) int {

@@ -30,8 +30,10 @@ type Image struct {
 	Revision int64     `json:"revision"` // that is served
 	Saved    time.Time `json:"saved"`
 
-	// Sites, checks, parts of maps, policies, members, overrides and latches as they are served: the last good value and its revision,
-	// the lease. Deleted: gone from the registry, but still referred to. A latch of revision 0 is held by the server alone.
+	// Sites, checks, parts of maps, policies, members, overrides and latches as they are served: the last good
+	// value and its revision, the lease. Deleted: gone from the registry, but still referred to. Of a member
+	// that is left out of its pool and serves on as before there is also, behind that, what is written.
+	// A latch of revision 0 is held by the server alone.
 	Objects []Entry `json:"objects"`
 
 	Pools        []string             `json:"pools"`        // by policy.ID; "" is free

@@ -247,7 +247,7 @@ func (b *batch) allClaims(before map[string]*object[policy.Spec]) []policyClaim 
 		k := key{kind: kindPolicy, text: "pool/" + name + "/policy", name: name}
 		if last != nil && !mentioned[k.text] {
 			stale := b.faults.byKey[k.text] != nil
-			claims = append(claims, policyClaim{k, Entry{Key: k.text, Revision: last.revision}, last, last, stale})
+			claims = append(claims, policyClaim{k, Entry{Key: k.text, Value: last.text, Revision: last.revision}, last, last, stale})
 		}
 	}
 	return claims

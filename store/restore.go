@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -63,8 +62,8 @@ func (r *Registry) Image() *Image {
 			img.add("pool/"+p.name+"/policy", nil, 0, 0, p.deleted)
 		}
 		for name, m := range members {
-			if !p.deleted {
-				m = cmp.Or(p.served(name, m), m)
+			if last := p.before[name]; last != nil && !p.deleted {
+				img.add("pool/"+p.name+"/member/"+name, last.text, last.revision, last.lease, false)
 			}
 			img.add("pool/"+p.name+"/member/"+name, m.text, m.revision, m.lease, p.deleted)
 		}
@@ -103,13 +102,18 @@ func (r *Registry) Restore(img *Image) *zones.Snapshot {
 		}
 	})
 	puts, deletes := Update{Revision: img.Revision}, Update{Revision: img.Revision}
-	for _, e := range img.Objects {
+	left := Update{Revision: img.Revision} // values of members that are left out
+	for _, e := range sortedEntries(img.Objects) {
 		if r.relatchFrom(e) {
 			continue
 		}
 		put := e
 		put.Deleted = false
-		puts.Entries = append(puts.Entries, put)
+		if n := len(puts.Entries); n > 0 && puts.Entries[n-1].Key == e.Key {
+			left.Entries = append(left.Entries, put)
+		} else {
+			puts.Entries = append(puts.Entries, put)
+		}
 		if e.Deleted {
 			deletes.Entries = append(deletes.Entries, Entry{Key: e.Key, Deleted: true, Revision: e.Revision})
 		}
@@ -117,6 +121,7 @@ func (r *Registry) Restore(img *Image) *zones.Snapshot {
 	trusting := r.trusting
 	r.trusting = true
 	r.take(puts)
+	r.take(left)
 	r.take(deletes)
 	r.trusting, r.fromImage, r.saved = trusting, true, img.Saved
 	for _, e := range img.Held {

@@ -187,7 +187,7 @@ func (b *batch) members(p *pool, complaints map[string]string) (members []policy
 		m, ok := b.member(name, p.members[name]), true
 		if p.excluded[name] != nil {
 			if m, ok = b.lastGood(p, name); !ok {
-				delete(p.before, name)
+				b.dropBefore(p, name)
 			}
 		}
 		if ok && !p.served(name, p.members[name]).value.Leaving {

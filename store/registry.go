@@ -153,20 +153,21 @@ func (r *Registry) SetGeo(d *geo.Database) *zones.Snapshot {
 type batch struct {
 	*Registry
 	forName
-	update   Update
-	prev     *zones.Snapshot // the last good values of names; never nil
-	edit     *zones.Edit
-	queue    [kindName + 1][]Entry  // by kind, in the order in which they are taken
-	keys     map[string]key         // of the queues, names apart: they may be a million
-	taken    map[string]bool        // those of keys that were taken already
-	dirty    map[string]bool        // pools to compile
-	compiled bool                   // the pools are
-	flipped  map[policy.ID]bool     // pools that have come to be of names, or are no more
-	named    map[string]bool        // names, as their keys begin, whose pools may be of names
-	mayName  map[policy.ID]bool     // see mayBeOfNames
-	pooled   bool                   // which pools are there, or members that are pools, may have changed
-	steers   map[string]zones.Steer // values of steered names, decoded
-	changed  map[string]bool        // keys of sites and checks that were taken, and maps that were compiled, as "map/<map>"
+	update    Update
+	prev      *zones.Snapshot // the last good values of names; never nil
+	edit      *zones.Edit
+	queue     [kindName + 1][]Entry  // by kind, in the order in which they are taken
+	keys      map[string]key         // of the queues, names apart: they may be a million
+	taken     map[string]bool        // those of keys that were taken already
+	dirty     map[string]bool        // pools to compile
+	compiled  bool                   // the pools are
+	flipped   map[policy.ID]bool     // pools that have come to be of names, or are no more
+	named     map[string]bool        // names, as their keys begin, whose pools may be of names
+	mayName   map[policy.ID]bool     // see mayBeOfNames
+	displaced bool                   // a pool that a member was before serves in its place no more
+	pooled    bool                   // which pools are there, or members that are pools, may have changed
+	steers    map[string]zones.Steer // values of steered names, decoded
+	changed   map[string]bool        // keys of sites and checks that were taken, and maps that were compiled, as "map/<map>"
 }
 
 // forName is what takeName uses, over and over.
@@ -425,6 +426,11 @@ func (b *batch) mended(text string) {
 func (b *batch) finish() {
 	b.markUsers()
 	b.compileAll()
+	for b.displaced {
+		b.displaced = false
+		b.judgeAll()
+		b.compileAll()
+	}
 	b.judgeNamed()
 	b.settlePools()
 	settle(b, b.sites, "site/", (*pool).sites)

@@ -272,13 +272,21 @@ func (b *batch) ofKind(p *pool, members []policy.Member) []policy.Member {
 			p.odd[m.Name] = &excluded{reason: fmt.Sprintf("it is of %s, and member %s, which was written earlier, of %s", is, by, want)}
 			var ok bool
 			if m, ok = b.lastGood(p, m.Name); !ok || b.kindOf(&m) != want {
-				delete(p.before, m.Name)
+				b.dropBefore(p, m.Name)
 				continue
 			}
 		}
 		kept = append(kept, m)
 	}
 	return kept
+}
+
+// dropBefore has a member that is left out serve on no more. Where that was a pool, others may come in.
+func (b *batch) dropBefore(p *pool, member string) {
+	if last := p.before[member]; last != nil {
+		b.displaced = b.displaced || last.value.Pool != ""
+		delete(p.before, member)
+	}
 }
 
 // lastGood is what a member that is left out was before, if it still can be that.

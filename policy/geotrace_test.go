@@ -273,10 +273,10 @@ web ["up","weighted",{"take":{"n":2}}]
 eu ["up"] min_up 2
   x 4+
   y 4+
-us weighted
-  x 4+ drained
+us [{"shed":{"percent":"100%"}}]
+  x 4+
 asia weighted
-  z 4-`, "192.0.2.53", `
+  z 4+ drained`, "192.0.2.53", `
 web: asked for
   a w0 t1 [pool eu (IPv4) up]
   b w1 t1 [pool us (IPv4) up]
@@ -289,13 +289,30 @@ web: asked for
   take 2 → a
     b: pool us gives nobody
 us: a member
-  x w1 t1 [10.0.0.1 up] out: withdrawn
-  (every member with an IPv4 address is withdrawn)
+  x w1 t1 [10.0.0.1 up]
+  shed 100% → ` + `
+    x: drawn to be shed (100%)
+    (leaves nobody)
 eu: a member
   x w1 t1 [10.0.0.1 up]
   y w1 t1 [10.0.1.1 up]
   up → x y
 chosen: eu/x eu/y
+`},
+		{"nested, all of it drained", `
+web ["take"] on_empty nodata
+  a pool=us
+us weighted
+  x 4+ drained`, "192.0.2.53", `
+web: asked for
+  a w1 t1 [pool us (IPv4) down]
+  take 1 → ` + `
+    a: pool us gives nobody
+    (leaves nobody)
+us: a member
+  x w1 t1 [10.0.0.1 up] out: withdrawn
+  (every member with an IPv4 address is withdrawn; on_empty of web goes on with nodata)
+nodata: ` + `
 `},
 		{"nested, fail open", `
 web weighted

@@ -313,12 +313,26 @@ web weighted
 eu ["up"] min_up 2
   x 4+
   y 4+ withdrawn`, IPv4, "b"},
-		{"all drained: up, yet passed over", `
-web ["up","weighted",{"take":{"n":2}}]
-  a pool=eu
-  b 4+ w0
+		{"all drained: down, so that the next tier is given", `
+web failover
+  a pool=eu t1
+  b 4+ t2
 eu weighted
   x 4+ drained`, IPv4, "b"},
+		{"all but one that is down drained: as well", `
+web failover
+  a pool=eu t1
+  b 4+ t2
+eu weighted
+  x 4+ drained
+  y 4-`, IPv4, "b"},
+		{"all but one of which nothing is known drained: that one stands in", `
+web failover
+  a pool=eu t1
+  b 4- t2
+eu weighted min_up 2
+  x 4- drained
+  y 4?`, IPv4, "eu/y"},
 		{"all drained, and nobody else: not by fail open", `
 web weighted
   a pool=eu

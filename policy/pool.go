@@ -206,7 +206,8 @@ func (p *Pool) Tiers() (tiers []TierState) {
 	return tiers
 }
 
-// Derive gives a member that is a pool the state of that pool: up while MinUp of its members are.
+// Derive gives a member that is a pool the state of that pool: up while MinUp of its members are, and one at
+// least can be given.
 func (p *Pool) Derive(member int, child *Pool) (changed bool) {
 	before := p.Health(member)
 	w := before.With(int(IPv4), child.state(IPv4)).With(int(IPv6), child.state(IPv6))
@@ -222,9 +223,10 @@ func (p *Pool) MinUp() MinUp {
 	return p.more.minUp
 }
 
-// state of the pool as a whole, in one family.
+// state of the pool as a whole, in one family. Members that are drained count, but give nothing: where no
+// other is up, the pool is not, so that its parent goes to the next.
 func (p *Pool) state(f Family) health.State {
-	all, up, unknown := 0, 0, 0
+	all, up, drained, unknown := 0, 0, 0, 0
 	for i := range p.seats {
 		addrs, w := p.seats[i].addrs[f], p.seats[i].health.Load()
 		if addrs == 0 {
@@ -232,16 +234,19 @@ func (p *Pool) state(f Family) health.State {
 		}
 		all++
 		switch {
-		case w.Drained() || !w.Withdrawn() && addrs&w.Up() != 0:
+		case w.Drained():
+			drained++
+		case w.Withdrawn():
+		case addrs&w.Up() != 0:
 			up++
-		case !w.Withdrawn() && addrs&w.Unknown() != 0:
+		case addrs&w.Unknown() != 0:
 			unknown++
 		}
 	}
 	switch need := p.MinUp().of(all); {
-	case up >= need:
+	case up > 0 && up+drained >= need:
 		return health.Up
-	case up+unknown >= need:
+	case up+unknown > 0 && up+drained+unknown >= need:
 		return health.Unknown
 	}
 	return health.Down

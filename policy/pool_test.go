@@ -109,6 +109,8 @@ eu weighted min_up 2
 		{"one is drained", func() { eu.SetWord(1, eu.Health(1).WithDrain(true, true)) }, false, "up down"},
 		{"it is withdrawn", func() { eu.SetWord(1, eu.Health(1).WithDrain(true, false)) }, true, "down down"},
 		{"it is unknown", func() { eu.SetWord(1, eu.Health(1).WithDrain(false, false).With(0, 0)) }, true, "unknown down"},
+		{"the other is drained", func() { eu.SetWord(0, eu.Health(0).WithDrain(true, true)) }, false, "unknown down"},
+		{"both are", func() { eu.SetWord(1, eu.Health(1).WithDrain(true, true)) }, true, "down down"},
 	} {
 		test.change()
 		changed := web.Derive(0, eu)

@@ -273,6 +273,7 @@ func (w *twin) state(p *Pool, member int, name string) health.State {
 	child := w.scene.Pools[m.Child]
 	one := twin{scene: w.scene, client: Client{Family: Family(place)}}
 	all, up, unknown := 0, 0, 0
+	upToGive, unknownToGive := false, false
 	for i, m := range child.Members {
 		states := map[health.State]bool{}
 		for _, name := range one.names(m) {
@@ -284,10 +285,14 @@ func (w *twin) state(p *Pool, member int, name string) health.State {
 		}
 		all++
 		switch {
-		case word.Drained() || states[health.Up] && !word.Withdrawn():
+		case word.Drained():
 			up++
+		case states[health.Up] && !word.Withdrawn():
+			up++
+			upToGive = true
 		case states[health.Unknown] && !word.Withdrawn():
 			unknown++
+			unknownToGive = true
 		}
 	}
 	need := 1
@@ -299,9 +304,9 @@ func (w *twin) state(p *Pool, member int, name string) health.State {
 		}
 	}
 	switch {
-	case up >= need:
+	case up >= need && upToGive:
 		return health.Up
-	case up+unknown >= need:
+	case up+unknown >= need && (upToGive || unknownToGive):
 		return health.Unknown
 	}
 	return health.Down

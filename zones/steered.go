@@ -179,7 +179,8 @@ func (r record) steered() stored {
 	return nil
 }
 
-// services adds an SRV for each member chosen (RFC 2782), and the addresses of the members' names.
+// services adds an SRV for each member chosen (RFC 2782), as many as a message holds, and the addresses of
+// the members' names.
 func (l *lookup) services(set RRset, p stored, d *policy.Decision) {
 	a, scope := l.a, l.a.Scope
 	if l.apex.flags()&zoneMemberNames == 0 {
@@ -210,6 +211,11 @@ func (l *lookup) services(set RRset, p stored, d *policy.Decision) {
 			continue
 		}
 		binary.BigEndian.PutUint16(a.made[rr:], uint16(len(a.made)-rr-2))
+		if len(a.made)-start+(int(set.Count)+1)*(rrOverhead-2) > maxRRset {
+			l.t.member(pool, m, "is left out, and those after it: no message would hold more")
+			a.made = a.made[:rr]
+			break
+		}
 		set.Count++
 	}
 	if set.Count == 0 {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/miekg/dns"
+
+	"meridian/policy"
 )
 
 // Types other than A and AAAA, and pools of names.
@@ -425,4 +427,31 @@ func FuzzSteer(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Of a thousand members with long names, as many have an SRV as a message over TCP holds.
+func TestResolveServicesFit(t *testing.T) {
+	s := scene(t, `
+example.com {"member_names":true}
+  _sip._tcp steer {"pool":"sip","types":["SRV"],"port":1}
+pool sip
+  a 192.0.2.1+
+`)
+	members := make([]policy.Member, policy.MaxMembers)
+	for i := range members {
+		addr := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+		members[i] = policy.Member{Name: fmt.Sprintf("%s%03d", strings.Repeat("m", 60), i), Addrs: []netip.Addr{addr}, Weight: 1}
+	}
+	s.Pools[0] = policy.New("sip", policy.Spec{Steps: []policy.Step{{Op: policy.OpUp}}}, members, policy.Surroundings{})
+	var a Answer
+	trace := new(Trace)
+	Resolve(s, &Query{Name: *mustName(t, "_sip._tcp.example.com"), Type: dns.TypeSRV}, &a, trace)
+	const size = 12 + 6 + (64 + 4 + 8 + 4 + 1) // beside RDATA, before the target, the target
+	if got := a.Sets[0].Count; got != maxRRset/size {
+		t.Errorf("%d SRV, want %d", got, maxRRset/size)
+	}
+	want := fmt.Sprintf("member %s of pool sip is left out, and those after it: no message would hold more", members[maxRRset/size].Name)
+	if got := trace.Steps[len(trace.Steps)-1].Text; got != want {
+		t.Errorf("the trace says %q, want %q", got, want)
+	}
 }

@@ -193,7 +193,7 @@ func (b *batch) policyClaims(before map[string]*object[policy.Spec]) (claims []p
 	for _, e := range b.queue[kindPolicy] {
 		if k := b.keys[e.Key]; e.Deleted {
 			b.faults.clear(k.text)
-		} else {
+		} else if e.Revision > 0 { // else of a disk image, which holds no value that was never right
 			claims = b.addClaim(claims, k, e, before[k.name])
 		}
 	}

@@ -426,3 +426,21 @@ func TestRestoreWithoutPool(t *testing.T) {
 		t.Errorf("read anew: %s", got)
 	}
 }
+
+// TestRestoreNeverRight: a policy that was never right makes its pool after a restart too, and is no fault of
+// the image's.
+func TestRestoreNeverRight(t *testing.T) {
+	s := newScene()
+	s.change(`put zone/example.com/soa {"ns":["ns1"]}`, `put zone/example.com/name/a/steer {"pool":"p"}`, "put pool/p/policy {}x")
+	s.restored()
+	if faults := s.registry.Faults(); len(faults) != 0 {
+		t.Errorf("faults %+v", faults)
+	}
+	if got := s.ask("a.example.com", "A"); !strings.HasPrefix(got, "nodata") {
+		t.Errorf("got %s", got)
+	}
+	s.readAll()
+	if faults := s.registry.Faults(); len(faults) != 1 || faults[0].Revision != 1 {
+		t.Errorf("read anew: faults %+v", faults)
+	}
+}

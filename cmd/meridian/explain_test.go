@@ -30,7 +30,7 @@ func explainJSON(t *testing.T, stdin string, args ...string) *explain.Explanatio
 	return e
 }
 
-func texts(e *explain.Explanation) (list []string) {
+func answered(e *explain.Explanation) (list []string) {
 	for _, r := range e.Records {
 		list = append(list, r.Record)
 	}
@@ -68,7 +68,7 @@ func TestExplainPast(t *testing.T) {
 
 	// The server still has the revision, and knows health.
 	now := explainJSON(t, "", http, etcd, revision, "--random=3", "www.example.com")
-	if now.Server != "ns1" || now.Notes != nil || !slices.Equal(texts(now), texts(www)) {
+	if now.Server != "ns1" || now.Notes != nil || !slices.Equal(answered(now), answered(www)) {
 		t.Errorf("at the server's revision: %+v", now)
 	}
 
@@ -82,8 +82,8 @@ func TestExplainPast(t *testing.T) {
 	in.awaitAnswer("all.example.com.", dns.TypeA, func(r *dns.Msg) bool { return slices.Equal(addresses(r), []string{"192.0.2.99"}) })
 
 	again := explainJSON(t, "", http, etcd, revision, random, "all.example.com", "--client=203.0.113.7", "--subnet=198.51.100.0/24")
-	if !slices.Equal(texts(again), texts(all)) || again.Revision != all.Revision || again.Server != "" {
-		t.Errorf("at revision %d: %q by %q, expected %q", again.Revision, texts(again), again.Server, texts(all))
+	if !slices.Equal(answered(again), answered(all)) || again.Revision != all.Revision || again.Server != "" {
+		t.Errorf("at revision %d: %q by %q, expected %q", again.Revision, answered(again), again.Server, answered(all))
 	}
 	const unknown = "made from the registry as it was at that revision; what health was then is not known: members that are checked count as unknown"
 	if !slices.Equal(again.Notes, []string{unknown}) {
@@ -101,7 +101,7 @@ func TestExplainPast(t *testing.T) {
 	path := write(t, t.TempDir(), "www.json", file.String())
 	replayed := explainJSON(t, "", etcd, "--replay="+path)
 	want := []string{"made from the registry as it was at that revision; the health of members is that of the explanation replayed", "the answer is the one replayed"}
-	if !slices.Equal(texts(replayed), texts(www)) || !slices.Equal(replayed.Notes, want) || replayed.Random != 3 || replayed.Client != www.Client {
+	if !slices.Equal(answered(replayed), answered(www)) || !slices.Equal(replayed.Notes, want) || replayed.Random != 3 || replayed.Client != www.Client {
 		t.Errorf("replayed: %+v", replayed)
 	}
 	if got := kept(replayed); !slices.Equal(got, []string{"a"}) {
@@ -115,8 +115,8 @@ func TestExplainPast(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := explainJSON(t, string(changed), etcd, "--replay=-")
-	if got, want := other.Notes[1], "the answer replayed was another, NOERROR: www.example.com. 30 IN A 127.0.0.11"; got != want || !strings.HasSuffix(texts(other)[0], "\t127.0.0.13") {
-		t.Errorf("%q, noted %q, want %q", texts(other), got, want)
+	if got, want := other.Notes[1], "the answer replayed was another, NOERROR: www.example.com. 30 IN A 127.0.0.11"; got != want || !strings.HasSuffix(answered(other)[0], "\t127.0.0.13") {
+		t.Errorf("%q, noted %q, want %q", answered(other), got, want)
 	}
 
 	// What etcd does not have.

@@ -74,7 +74,7 @@ func ParseTerm(text string) (t Term, err error) {
 	kind, what, _ := strings.Cut(text, ":")
 	switch kind {
 	case "cidr":
-		return parseCIDR(what)
+		return parseCIDR("cidr:", what)
 	case "asn":
 		n, err := strconv.ParseUint(what, 10, 32)
 		if err != nil || n == 0 {
@@ -103,21 +103,22 @@ func ParseTerm(text string) (t Term, err error) {
 	return t, fmt.Errorf("%q is not known, %s", text, knownTerms)
 }
 
-func parseCIDR(text string) (Term, error) {
+// parseCIDR reads a network, before which the operator writes form: "cidr:" or nothing.
+func parseCIDR(form, text string) (Term, error) {
 	p, err := netip.ParsePrefix(text)
 	t := Term{Kind: TermCIDR, Net: p}
 	if err != nil {
-		return t, fmt.Errorf(`"cidr:%s" is no network, expected one such as "cidr:192.0.2.0/24"`, text)
+		return t, fmt.Errorf("%q is no network, expected one such as %q", form+text, form+"192.0.2.0/24")
 	}
 	if p.Addr().Is4In6() && p.Bits() >= 96 {
-		right := Term{Kind: TermCIDR, Net: netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96).Masked()}
-		return t, fmt.Errorf(`"%s" is IPv4 in IPv6 form, expected "%s"`, t, right)
+		right := netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96).Masked()
+		return t, fmt.Errorf("%q is IPv4 in IPv6 form, expected %q", form+p.String(), form+right.String())
 	}
 	if in, ok := geo.FoldedIn(p); ok {
-		return t, fmt.Errorf(`"%s" is IPv4 carried in IPv6 (%s), which counts as that IPv4: expected a network of it`, t, in)
+		return t, fmt.Errorf("%q is IPv4 carried in IPv6 (%s), which counts as that IPv4: expected a network of it", form+p.String(), in)
 	}
 	if p != p.Masked() {
-		return t, fmt.Errorf(`"%s" has bits set beyond the prefix, expected "%s"`, t, Term{Kind: TermCIDR, Net: p.Masked()})
+		return t, fmt.Errorf("%q has bits set beyond the prefix, expected %q", form+p.String(), form+p.Masked().String())
 	}
 	return t, nil
 }

@@ -36,7 +36,7 @@ func (w *When) validate() *spec.Error {
 		return spec.Errorf("", `expected at least one of "cidr", "country", "continent", "asn" and "qtype"`)
 	}
 	for i, text := range w.CIDR {
-		if _, err := parseCIDR(text); err != nil {
+		if _, err := parseCIDR("", text); err != nil {
 			return spec.Errorf(fmt.Sprintf("cidr[%d]", i), "%v", err)
 		}
 	}
@@ -103,7 +103,7 @@ func (w *When) nets() (nets []netip.Prefix) {
 		return nil
 	}
 	for _, text := range w.CIDR {
-		if t, err := parseCIDR(text); err == nil {
+		if t, err := parseCIDR("", text); err == nil {
 			nets = append(nets, t.Net)
 		}
 	}

@@ -30,24 +30,15 @@ func TestExamples(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			commands, reason, err := parseExample(string(text))
+			commands, err := parseExample(string(text))
 			if err != nil {
 				t.Fatalf("%s:%v", path, err)
 			}
 			sh, begin := startShell(t), time.Now()
-			sh.patience = patience
-			if reason != "" {
-				sh.patience = 2 * time.Second
-			}
 			for _, c := range commands {
-				if err := sh.do(&c); err != nil && reason != "" && !writes.MatchString(c.text) {
-					t.Skipf("%s:%d: pending: %s", path, c.line, reason)
-				} else if err != nil {
+				if err := sh.do(&c); err != nil {
 					t.Fatalf("%s:%d: $ %s\n%v", path, c.line, c.text, err)
 				}
-			}
-			if reason != "" {
-				t.Errorf("%s: pending no more: its first line is to be deleted", path)
 			}
 			t.Logf("%d commands in %v", len(commands), time.Since(begin).Round(time.Millisecond))
 		})
@@ -62,12 +53,8 @@ type command struct {
 	want  []string // lines; those that begin with "about" are a number that chance decides and what is so many times there
 }
 
-// parseExample reads an example. Where its first line says that it is pending, reason says why.
-func parseExample(text string) (commands []command, reason string, err error) {
-	reason, pending := strings.CutPrefix(strings.SplitN(text, "\n", 2)[0], "pending: ")
-	if !pending {
-		reason = ""
-	}
+// parseExample reads an example. Errors begin with the line.
+func parseExample(text string) (commands []command, err error) {
 	printed := false // the line is what a command prints
 	for i, line := range strings.Split(text, "\n") {
 		last := len(commands) - 1
@@ -87,14 +74,14 @@ func parseExample(text string) (commands []command, reason string, err error) {
 	for _, c := range commands {
 		for _, line := range c.want {
 			if _, _, err := aboutLine(line); err != nil {
-				return nil, "", fmt.Errorf("%d: %v", c.line, err)
+				return nil, fmt.Errorf("%d: %v", c.line, err)
 			}
 		}
 	}
 	if commands == nil {
-		return nil, "", fmt.Errorf(`1: expected commands, lines that begin with "$ "`)
+		return nil, fmt.Errorf(`1: expected commands, lines that begin with "$ "`)
 	}
-	return commands, reason, nil
+	return commands, nil
 }
 
 // aboutLine reads "about 950 127.0.0.11". n is 0 of any other line.
@@ -159,21 +146,21 @@ func plausible(about, counts map[string]int) bool {
 }
 
 func TestParseExample(t *testing.T) {
-	const text = "pending: no zebras\n\nProse.\n$ etcdctl put a 'b\n> c'\n\n$ watch dig x | sort\nabout 20 1.2.3.4\n3 5.6.7.8\nMore prose is output here.\n\nProse."
-	commands, reason, err := parseExample(text)
+	const text = "Prose.\n$ etcdctl put a 'b\n> c'\n\n$ watch dig x | sort\nabout 20 1.2.3.4\n3 5.6.7.8\nMore prose is output here.\n\nProse."
+	commands, err := parseExample(text)
 	want := []command{
-		{line: 4, text: "etcdctl put a 'b\nc'"},
-		{line: 7, text: "dig x | sort", watch: true, want: []string{"about 20 1.2.3.4", "3 5.6.7.8", "More prose is output here."}},
+		{line: 2, text: "etcdctl put a 'b\nc'"},
+		{line: 5, text: "dig x | sort", watch: true, want: []string{"about 20 1.2.3.4", "3 5.6.7.8", "More prose is output here."}},
 	}
-	if fmt.Sprint(commands) != fmt.Sprint(want) || reason != "no zebras" || err != nil {
-		t.Errorf("%+v, %q, %v", commands, reason, err)
+	if fmt.Sprint(commands) != fmt.Sprint(want) || err != nil {
+		t.Errorf("%+v, %v", commands, err)
 	}
 	for _, c := range []struct{ text, want string }{
 		{"Prose.", `1: expected commands, lines that begin with "$ "`},
 		{"\n$ dig x\nabout some", `2: "about some": expected "about", a number from 5 on (for the sake of chi-square) and what is to be had`},
 		{"$ dig x\nabout 4 y", `1: "about 4 y": expected "about", a number from 5 on (for the sake of chi-square) and what is to be had`},
 	} {
-		if _, _, err := parseExample(c.text); err == nil || err.Error() != c.want {
+		if _, err := parseExample(c.text); err == nil || err.Error() != c.want {
 			t.Errorf("%q: %v, expected %s", c.text, err, c.want)
 		}
 	}

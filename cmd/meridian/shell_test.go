@@ -22,7 +22,6 @@ import (
 // shell is a bash with a server that its etcdctl writes to and its dig asks.
 type shell struct {
 	*instance
-	patience time.Duration
 	typed    io.WriteCloser
 	printed  *bufio.Scanner
 	net      string // "127.x.y.": what it has in the place of 127.0.0.0/24
@@ -118,7 +117,7 @@ func (sh *shell) do(c *command) error {
 			got = sh.withoutWord(got)
 		}
 		err = c.compare(got)
-		if err == nil || !c.watch || time.Since(begin) > sh.patience {
+		if err == nil || !c.watch || time.Since(begin) > patience {
 			return err
 		}
 	}

@@ -143,7 +143,15 @@ func BenchmarkSelectNested(b *testing.B) {
 }
 
 // BenchmarkSelectTrace is what a decision costs that is explained.
-func BenchmarkSelectTrace(b *testing.B) { benchmarkSelect(b, crowd(b, 3, "weighted"), new(Trace)) }
+func BenchmarkSelectTrace(b *testing.B) {
+	for _, n := range []int{3, 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) { benchmarkSelect(b, crowd(b, n, "weighted"), new(Trace)) })
+		b.Run(fmt.Sprintf("geo/%d", n), func(b *testing.B) {
+			w := everywhere(b, n, "geo")
+			benchmarkWorld(b, w, w.Pools, new(Trace))
+		})
+	}
+}
 
 // benchmarkSelect asks the pools in turn, and for the addresses.
 func benchmarkSelect(b *testing.B, pools []*Pool, t *Trace) {

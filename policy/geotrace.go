@@ -248,13 +248,12 @@ func (r *run) matched(picks []Pick) (best Term, ok bool) {
 	return best, ok
 }
 
-// whyNotServing says why the step geo took a member out.
-func (r *run) whyNotServing(member int) string {
+// whyNotServing says why the step geo took a member out, where better is what it kept by.
+func (r *run) whyNotServing(member int, better Term) string {
 	t, ok := r.best(member)
 	if !ok {
 		return "serves nothing that the client is in"
 	}
-	better, _ := r.matched(r.picks)
 	return fmt.Sprintf("serves the client by %s; %s is more specific", t, better)
 }
 
@@ -305,8 +304,8 @@ func (rule *ruler) text(member int) string {
 	return fmt.Sprintf("%.0f km", far)
 }
 
-// whyNotNear says why the step nearest took a member out.
-func (r *run) whyNotNear(n *Nearest, member int) string {
+// whyNotNear says why the step nearest took a pick out.
+func (r *run) whyNotNear(n *Nearest) func(Pick) string {
 	rule := r.pool.ruler(n, r.clientPoint())
 	least := math.Inf(1)
 	for _, k := range r.stage {
@@ -316,5 +315,5 @@ func (r *run) whyNotNear(n *Nearest, member int) string {
 	if n.rtt {
 		format = "%s; up to %.1f ms stay"
 	}
-	return fmt.Sprintf(format, rule.text(member), n.within(least))
+	return func(k Pick) string { return fmt.Sprintf(format, rule.text(k.Member()), n.within(least)) }
 }

@@ -186,38 +186,52 @@ func (r *run) whyIdle(st *Step) string {
 
 // dropped are those whom a step took out, or of whom it took some addresses.
 func (r *run) dropped(st *Step, did effect) (list []Dropped) {
+	left := map[int]Pick{}
+	if did == done { // where a step leaves nobody, picks are as they were
+		for _, k := range r.picks {
+			left[k.Member()] = k
+		}
+	}
+	var why func(Pick) string
 	for _, k := range r.stage {
-		at := slices.IndexFunc(r.picks, func(l Pick) bool { return l.Member() == k.Member() })
 		name := r.pool.Members[k.Member()].Name
-		// Where a step leaves nobody, picks are as they were.
-		if at >= 0 && did == done {
-			if k = k.only(^r.picks[at].Addrs()); k.Addrs() != 0 {
+		if l, in := left[k.Member()]; in {
+			if k = k.only(^l.Addrs()); k.Addrs() != 0 {
 				list = append(list, Dropped{name, "in part: " + r.whyNotUp(k)})
 			}
 			continue
 		}
-		list = append(list, Dropped{name, r.whyOut(st, k)})
+		if why == nil {
+			why = r.whyOut(st)
+		}
+		list = append(list, Dropped{name, why(k)})
 	}
 	return list
 }
 
-func (r *run) whyOut(st *Step, k Pick) string {
-	m := &r.pool.Members[k.Member()]
+// whyOut says why a step took out a pick. What is the same for all of them is found once: they may be a
+// thousand.
+func (r *run) whyOut(st *Step) func(Pick) string {
 	switch st.Op {
 	case OpUp:
-		return r.whyNotUp(k)
+		return r.whyNotUp
 	case OpGeo:
-		return r.whyNotServing(k.Member())
+		better, _ := r.matched(r.picks)
+		return func(k Pick) string { return r.whyNotServing(k.Member(), better) }
 	case OpNearest:
-		return r.whyNotNear(&st.Nearest, k.Member())
+		return r.whyNotNear(&st.Nearest)
 	case OpTier:
-		return r.whyNotTier(&st.Tier, m.Tier)
+		return func(k Pick) string { return r.whyNotTier(&st.Tier, r.pool.Members[k.Member()].Tier) }
 	case OpShed:
-		return r.whyShed(&st.Shed, k.Member())
+		return func(k Pick) string { return r.whyShed(&st.Shed, k.Member()) }
 	case OpTake:
-		return r.whyNotTaken(&st.Take, k)
+		weight := uint64(0)
+		for _, k := range r.stage {
+			weight += k.weight()
+		}
+		return func(k Pick) string { return r.whyNotTaken(&st.Take, k, weight) }
 	}
-	return "left out"
+	return func(Pick) string { return "left out" }
 }
 
 func (r *run) whyNotTier(t *Tier, tier uint16) string {
@@ -240,8 +254,8 @@ func (r *run) whyShed(shed *Shed, member int) string {
 	return fmt.Sprintf("drawn to be shed (load %.4g%%, so by a chance of %.3g%%)", 100*load, chance)
 }
 
-// whyNotTaken says why a take left out one that was there.
-func (r *run) whyNotTaken(take *Take, k Pick) string {
+// whyNotTaken says why a take left out one of those that were there, who weigh so much.
+func (r *run) whyNotTaken(take *Take, k Pick, weight uint64) string {
 	m := &r.pool.Members[k.Member()]
 	sameSite := func(k Pick) bool { return r.pool.Members[k.Member()].Site == m.Site }
 	if r.pool.nested && r.yields[k.Member()].asked && !r.gives(k, false) {
@@ -258,14 +272,10 @@ func (r *run) whyNotTaken(take *Take, k Pick) string {
 	case r.ranked:
 		return fmt.Sprintf("not the client's (weight %d)", k.weight())
 	}
-	total := uint64(0)
-	for _, pick := range r.stage {
-		total += pick.weight()
-	}
-	if total == 0 {
+	if weight == 0 {
 		return "not drawn"
 	}
-	return fmt.Sprintf("not drawn (weight %d of %d)", k.weight(), total)
+	return fmt.Sprintf("not drawn (weight %d of %d)", k.weight(), weight)
 }
 
 // whyNotUp names the addresses of k and their states.

@@ -388,8 +388,8 @@ func (b *batch) steer(value []byte) (zones.Steer, *spec.Error) {
 	return written, nil
 }
 
-// refuse makes a fault of a claim, and puts into b.parts what is served in its place. The last good value serves on if it still can; a key that was
-// never valid still makes its name exist.
+// refuse makes a fault of a claim, and puts into b.parts what is served in its place. The last good value
+// serves on if it still can; a key that was never valid still makes its name exist.
 func (b *batch) refuse(o zones.Owner, c claim) {
 	f := &fault{
 		Fault: Fault{

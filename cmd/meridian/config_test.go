@@ -229,6 +229,11 @@ func TestConfigPrecedence(t *testing.T) {
 			t.Errorf("endpoints %q, error %q", c.Etcd.Endpoints, err)
 		}
 	})
+	t.Run("a site as the registry spells it", func(t *testing.T) {
+		if c, err := load(t, "", "", nil, []string{"--site=us_east.1"}); err != "" || c.Site != "us_east.1" {
+			t.Errorf("site %q, error %q", c.Site, err)
+		}
+	})
 	t.Run("MERIDIAN_CONFIG", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "c.yml")
 		if err := os.WriteFile(path, []byte("site: fra"), 0o600); err != nil {
@@ -352,7 +357,7 @@ func TestConfigErrors(t *testing.T) {
 		{name: "prefix with final slash", args: env("--etcd-prefix=/gslb/"),
 			want: `--etcd-prefix: "/gslb/" is not a prefix such as "/gslb": a leading slash, no trailing one, letters, digits and ._- between`},
 		{name: "site", args: env("--site=FRA 1"),
-			want: `--site: "FRA 1" is not a site such as "fra": small letters, digits and .- alone`},
+			want: `--site: "FRA 1" is not a name: expected 1 to 63 small letters, digits, dots, hyphens and underscores, a letter or digit at both ends`},
 		{name: "server name", args: env("--server-name=a/b"),
 			want: `--server-name: "a/b" is not a name such as "ns1.example.net": small letters, digits and .- alone`},
 		{name: "data directory", args: env("--data-dir="),

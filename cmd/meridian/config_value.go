@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"meridian/store"
 )
 
 // value decodes what was said of one option into its field of a Config.
@@ -271,11 +273,12 @@ func checkPrefix(s string) error {
 
 var nameForm = regexp.MustCompile(`^[a-z0-9.-]*$`)
 
+// checkSite takes what the registry takes for the name of a site.
 func checkSite(s string) error {
-	if !nameForm.MatchString(s) {
-		return fmt.Errorf(`%q is not a site such as "fra": small letters, digits and .- alone`, s)
+	if s == "" {
+		return nil
 	}
-	return nil
+	return store.CheckName(s)
 }
 
 func checkServerName(s string) error {

@@ -16,7 +16,7 @@ import (
 // Spec is a pool's policy as an operator writes it: the value of pool/<pool>/policy.
 type Spec struct {
 	Policy  string         `json:"policy,omitzero"`   // a short name, that stands for a chain of steps; default "weighted"; one of the policies below
-	Steps   []Step         `json:"steps,omitzero"`    // the chain itself, in place of a short name; default that of policy; 1 to 64 steps, see below
+	Steps   []Step         `json:"steps,omitzero"`    // the chain itself, in place of a short name; default that of policy; 1 to 16 steps, see below
 	Check   string         `json:"check,omitzero"`    // the check that watches the members' addresses; default none: they are up; the name of a check/<check>
 	OnEmpty []string       `json:"on_empty,omitzero"` // what becomes of an answer that nobody is left for, tried in order; default ["all"]; 1 to 16 of "all", "pool:<pool>", "nodata", "servfail"
 	MinUp   MinUp          `json:"min_up,omitzero"`   // as a member of another pool it is up while so many of its members are; default 1; 1 to 1000, or a share such as "50%"
@@ -73,7 +73,7 @@ func (s *Spec) Validate() error {
 }
 
 const (
-	maxSteps   = 64
+	maxSteps   = 16 // what 64 pools of 1,000 members may take for one query grows with it
 	maxOnEmpty = 16
 )
 

@@ -152,7 +152,7 @@ func TestSpecErrors(t *testing.T) {
 		{`{"min_up":"half"}`, `"half" is no share of the members, expected one such as "50%", or a number`},
 		{`{"min_up":"101%"}`, `"101%" is no share of the members, expected one such as "50%", or a number`},
 		{`{"on_empty":["all","nodata","all"]}`, `on_empty[2]: "all" is there twice`},
-		{`{"steps":[` + strings.TrimSuffix(strings.Repeat(`"up",`, maxSteps+1), ",") + `]}`, `steps: expected at most 64 steps, found 65`},
+		{`{"steps":[` + strings.TrimSuffix(strings.Repeat(`"up",`, maxSteps+1), ",") + `]}`, `steps: expected at most 16 steps, found 17`},
 		{`{"linger":"25h"}`, `linger: 25h0m0s is out of range, expected 0s to 24h`},
 		{`{"linger":"-1s"}`, `linger: -1s is out of range, expected 0s to 24h`},
 		{`{"steps":[{"take":{"n":0}}]}`, `take.n: 0 is out of range, expected 1 to 64`},

@@ -160,3 +160,6 @@ func (c *Counter) Add(ok bool, rise, fall int) (changed bool) {
 	}
 	return c.State != before
 }
+
+// Failures is how many there were since the count was last cleared.
+func (c *Counter) Failures() int { return c.failures }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -18,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
 
+	"meridian/health/check"
 	"meridian/server"
 	"meridian/spec"
 )
@@ -32,6 +34,7 @@ type Config struct {
 	DNS           DNSConfig
 	HTTPListen    string // host:port
 	Geo           GeoConfig
+	Checker       CheckerConfig
 	Etcd          EtcdConfig
 	Log           LogConfig
 }
@@ -51,6 +54,22 @@ type DNSConfig struct {
 type GeoConfig struct {
 	Databases []string // paths, the one that counts first first
 	Interval  time.Duration
+}
+
+// CheckerConfig is what is said under checker.
+type CheckerConfig struct {
+	Allow, Deny []netip.Prefix
+	ExecDir     string // "" = no commands are run
+}
+
+// networks are those that checks may touch. What is on this host may be checked for a registry that is
+// on this host, too, and that nobody else writes.
+func (c *Config) networks() check.Networks {
+	allow := c.Checker.Allow
+	if len(c.Etcd.Endpoints) == 0 {
+		allow = slices.Concat(allow, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")})
+	}
+	return check.NewNetworks(allow, c.Checker.Deny)
 }
 
 // EtcdConfig is what is said under etcd: all that a client of the registry needs.
@@ -116,6 +135,12 @@ func (c *Config) options() []option {
 			"MMDB files that say where clients are; of several that know the same the first counts (default none)"},
 		{"geo.interval", "2s", duration(&c.Geo.Interval, 100*time.Millisecond, time.Hour),
 			"how often the MMDB files are looked at; one that has changed is read when it has stood still for as long"},
+		{"checker.allow", "", networks(&c.Checker.Allow),
+			"networks that checks may touch; loopback, link-local and multicast are denied unless they are here (default the loopback, with the embedded etcd)"},
+		{"checker.deny", "", networks(&c.Checker.Deny),
+			"networks that checks must not touch; of all that cover an address the longest network decides (default none)"},
+		{"checker.exec_dir", "", text("directory", &c.Checker.ExecDir, checkDir),
+			"directory of the commands that exec checks may run (default none: they are not run)"},
 		{"data_dir", "/var/lib/meridian", text("directory", &c.DataDir, checkSaid),
 			"directory of what must outlive the process"},
 		{"image_interval", "10s", duration(&c.ImageInterval, 100*time.Millisecond, time.Hour),

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -120,6 +121,33 @@ func checkFiles(paths []string) error {
 		case slices.Contains(paths[:i], p):
 			return fmt.Errorf("%q is named twice", p)
 		}
+	}
+	return nil
+}
+
+// networks is a list of networks, or of addresses.
+func networks(field *[]netip.Prefix) value {
+	var texts []string
+	return list("network", &texts, func(texts []string) error {
+		*field = nil
+		for _, text := range texts {
+			p, err := netip.ParsePrefix(text)
+			if a, wrong := netip.ParseAddr(text); wrong == nil && a.Zone() == "" {
+				p, err = netip.PrefixFrom(a, a.BitLen()), nil
+			}
+			if err != nil {
+				return fmt.Errorf("%q is not a network such as 10.0.0.0/8", text)
+			}
+			*field = append(*field, p)
+		}
+		return nil
+	})
+}
+
+// checkDir wants a directory by a path that means the same wherever the process is started.
+func checkDir(s string) error {
+	if s != "" && !filepath.IsAbs(s) {
+		return fmt.Errorf("%q is not a path from the root, expected one such as /etc/meridian/checks", s)
 	}
 	return nil
 }

@@ -82,6 +82,8 @@ var typeWords = map[reflect.Type]string{
 	reflect.TypeFor[spec.Duration]():               "duration",
 	reflect.TypeFor[spec.Share]():                  "share",
 	reflect.TypeFor[policy.MinUp]():                "whole number or share",
+	reflect.TypeFor[health.Quorum]():               "whole number or string",
+	reflect.TypeFor[health.Headers]():              "object: strings by name",
 	reflect.TypeFor[[]policy.Step]():               "list of steps",
 	reflect.TypeFor[time.Time]():                   "time",
 }
@@ -120,6 +122,9 @@ var withField = map[string][2]string{
 	"tcp":                             {"check/web", `{"tcp":{%s}}`},
 	"http":                            {"check/web", `{"http":{%s}}`},
 	"https":                           {"check/web", `{"https":{"verify":false,%s}}`},
+	"tls":                             {"check/web", `{"tls":{"verify":false,%s}}`},
+	"grpc":                            {"check/web", `{"grpc":{"tls":true,"verify":false,%s}}`},
+	"dns":                             {"check/web", `{"dns":{"name":"example.com",%s}}`},
 	"tier":                            {"pool/web/policy", `{"steps":[{"tier":{%s}}]}`},
 	"shed":                            {"pool/web/policy", `{"steps":[{"shed":{%s}}]}`},
 	"take":                            {"pool/web/policy", `{"steps":[{"take":{%s}}]}`},
@@ -345,6 +350,10 @@ func (r *referenceText) chains() {
 
 // fields writes the fields of a struct, and below heading those of the structs within.
 func (r *referenceText) fields(t reflect.Type, heading string) {
+	if t.NumField() == 0 {
+		r.say("\nIt has no fields.\n")
+		return
+	}
 	r.say("\n| field | what it is | type | default | values |\n|---|---|---|---|---|\n")
 	var within []reflect.StructField
 	r.rows(t, &within)

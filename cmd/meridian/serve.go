@@ -101,7 +101,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, up func(context.Co
 			return err
 		}
 		defer stop()
-		checker := check.New(log)
+		checker := check.New(check.Config{Networks: cfg.networks(), ExecDir: cfg.Checker.ExecDir, Log: log})
 		standing := &standing{cfg, started, restored, applier, registry, own, saver, geography}
 		http, err := admin.Listen(admin.Config{
 			Listen: cfg.HTTPListen, Snapshot: &applier.Snapshot, Ready: applier.Ready, Log: log,

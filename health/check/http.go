@@ -8,10 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/textproto"
+	"regexp"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,42 +35,81 @@ type conn struct {
 	net.Conn           // TLS, if it is https
 	raw      net.Conn  // what it runs over; closing this one never waits
 	until    time.Time // of its last use
+	expires  time.Time // when the first of its certificates does; zero: it has none
 }
 
 // httpCheck looks at targets by HTTP/1.1 over a connection of its own. Not by net/http's client:
 // that keeps two goroutines for each idle connection, follows a redirect and heeds proxies unless
 // told otherwise, and does not say whether a connection failed or the backend.
 type httpCheck struct {
-	spec   *health.HTTP
-	status []health.StatusRange
-	tls    *tls.Config // nil: without
-	usual  uint16      // the port that a Host header leaves out
+	*vantage
+	spec    *health.HTTP
+	status  []health.StatusRange
+	match   *regexp.Regexp // nil: the body need not match any
+	tls     *tls.Config    // nil: without
+	warn    time.Duration  // before certificates expire; 0: never
+	usual   uint16         // the port that a Host header leaves out
+	headers string         // as they are sent
+	method  *http.Request  // what the response is to; it decides whether a body follows
 }
 
-func newHTTP(spec *health.HTTP) prober {
-	h := &httpCheck{spec: spec, usual: 80}
+func (v *vantage) newHTTP(spec *health.HTTP) prober {
+	h := newHTTPCheck(v, spec, 80)
+	if spec.HTTP2 {
+		return h.probeHTTP2
+	}
+	return h.probe
+}
+
+func (v *vantage) newHTTPS(spec *health.HTTPS) prober {
+	h := newHTTPCheck(v, &spec.HTTP, 443)
+	h.warn = warning(&spec.Certificate)
+	if spec.HTTP2 {
+		h.tls = tlsConfig(&spec.Certificate, "h2")
+		return h.probeHTTP2
+	}
+	h.tls = tlsConfig(&spec.Certificate, "http/1.1")
+	return h.probe
+}
+
+func newHTTPCheck(v *vantage, spec *health.HTTP, usual uint16) *httpCheck {
+	h := &httpCheck{vantage: v, spec: spec, usual: usual, method: &http.Request{Method: spec.Method}}
 	h.status, _ = health.ParseStatus(spec.Status) // parses: the check is completed
-	return h.probe
+	if spec.BodyRegexp != "" {
+		h.match = regexp.MustCompile(spec.BodyRegexp)
+	}
+	headers := h.header()
+	if spec.Method == http.MethodPost {
+		headers["Content-Length"] = []string{"0"}
+	}
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		h.headers += name + ": " + headers[name][0] + "\r\n"
+	}
+	return h
 }
 
-func newHTTPS(spec *health.HTTPS) prober {
-	h := &httpCheck{spec: &spec.HTTP, usual: 443, tls: tlsConfig(spec)}
-	h.status, _ = health.ParseStatus(spec.Status)
-	return h.probe
+// header is what is sent besides Host and what frames the message.
+func (h *httpCheck) header() http.Header {
+	header := http.Header{"User-Agent": {"meridian-check"}, "Accept": {"*/*"}}
+	for name, value := range h.spec.Headers {
+		header.Set(name, value)
+	}
+	return header
 }
 
 func (h *httpCheck) probe(ctx context.Context, t *target) error {
 	half := time.Now().Add(t.timeout() / 2)
-	c, kept := t.idle, t.idle != nil
+	c, kept := t.idle.(*conn)
 	t.idle = nil
 	if !kept {
 		var err error
-		if c, err = h.open(ctx, t.Addr); err != nil {
+		if c, err = h.open(ctx, t); err != nil {
 			return plain(err)
 		}
 	}
+	t.seen.warning = expiry(c.expires, h.warn)
 	stop := context.AfterFunc(ctx, func() { c.raw.Close() }) // ends every read and write of ask
-	reusable, err := h.ask(c, t.Addr, kept, half)
+	reusable, err := h.ask(c, t, kept, half)
 	if stop() && reusable && !time.Now().Add(t.interval()).After(c.until) {
 		t.idle = c
 	} else {
@@ -78,7 +120,7 @@ func (h *httpCheck) probe(ctx context.Context, t *target) error {
 
 // ask sends the request and judges the response. reusable: c stands where the next request may
 // follow. half is when half of the timeout is over.
-func (h *httpCheck) ask(c *conn, addr netip.AddrPort, kept bool, half time.Time) (reusable bool, err error) {
+func (h *httpCheck) ask(c *conn, t *target, kept bool, half time.Time) (reusable bool, err error) {
 	head := &io.LimitedReader{R: c, N: headLimit}
 	in := readers.Get().(*bufio.Reader)
 	in.Reset(head)
@@ -89,7 +131,7 @@ func (h *httpCheck) ask(c *conn, addr netip.AddrPort, kept bool, half time.Time)
 	if kept {
 		c.SetDeadline(half)
 	}
-	_, err = c.Write(h.request(addr))
+	_, err = c.Write(h.request(t.Addr))
 	if err == nil {
 		_, err = in.Peek(1)
 	}
@@ -103,27 +145,13 @@ func (h *httpCheck) ask(c *conn, addr netip.AddrPort, kept bool, half time.Time)
 	}
 	c.SetDeadline(time.Time{})
 
-	answer, err := readHead(in)
+	answer, err := readHead(in, h.method)
 	if err != nil {
 		return false, headFault(err, head)
 	}
-	if !h.expects(answer.StatusCode) {
-		return false, fmt.Errorf("status %d, expected %s", answer.StatusCode, h.spec.Status)
-	}
 	head.N = 2 * bodyLimit // with what chunks add
-	if h.spec.Body != "" {
-		body, err := io.ReadAll(io.LimitReader(answer.Body, bodyLimit))
-		found := bytes.Contains(body, []byte(h.spec.Body))
-		switch {
-		case found && err != nil:
-			return false, nil
-		case errors.Is(err, io.ErrUnexpectedEOF):
-			return false, errors.New("connection closed within the body")
-		case err != nil:
-			return false, plain(err)
-		case !found:
-			return false, fmt.Errorf("body does not contain %q", h.spec.Body)
-		}
+	if ended, err := h.judge(t, answer); ended || err != nil {
+		return false, err
 	}
 
 	// A backend that needs more than half of the timeout would be asked twice on a kept one.
@@ -133,9 +161,42 @@ func (h *httpCheck) ask(c *conn, addr netip.AddrPort, kept bool, half time.Time)
 	return reusable, nil
 }
 
+// judge holds a response against what is expected. ended: the body broke off after what was looked for.
+func (h *httpCheck) judge(t *target, answer *http.Response) (ended bool, err error) {
+	t.seen.load = loadOf(answer.Header)
+	if !h.expects(answer.StatusCode) {
+		return false, fmt.Errorf("status %d, expected %s", answer.StatusCode, h.spec.Status)
+	}
+	if h.spec.Body == "" && h.match == nil {
+		return false, nil
+	}
+	body, err := io.ReadAll(io.LimitReader(answer.Body, bodyLimit))
+	missing := h.missing(body)
+	switch {
+	case missing == "":
+		return err != nil, nil
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return false, errors.New("connection closed within the body")
+	case err != nil:
+		return false, plain(err)
+	}
+	return false, errors.New(missing)
+}
+
+// missing says what a body lacks, "" if nothing.
+func (h *httpCheck) missing(body []byte) string {
+	switch {
+	case !bytes.Contains(body, []byte(h.spec.Body)):
+		return fmt.Sprintf("body does not contain %q", h.spec.Body)
+	case h.match != nil && !h.match.Match(body):
+		return fmt.Sprintf("body does not match %q", h.spec.BodyRegexp)
+	}
+	return ""
+}
+
 // open connects, and shakes hands if the check is https.
-func (h *httpCheck) open(ctx context.Context, addr netip.AddrPort) (*conn, error) {
-	raw, err := dial(ctx, addr)
+func (h *httpCheck) open(ctx context.Context, t *target) (*conn, error) {
+	raw, err := h.dial(ctx, t)
 	if err != nil {
 		return nil, err
 	}
@@ -143,29 +204,32 @@ func (h *httpCheck) open(ctx context.Context, addr netip.AddrPort) (*conn, error
 	if h.tls == nil {
 		return c, nil
 	}
-	secure := tls.Client(raw, h.tls)
-	if err := secure.HandshakeContext(ctx); err != nil {
-		raw.Close()
-		return nil, handshakeError{err}
+	secure, err := shake(ctx, raw, h.tls)
+	if err != nil {
+		return nil, err
 	}
 	c.Conn = secure
+	state := secure.ConnectionState()
+	c.expires = firstExpiry(state)
 	// A certificate that expires is seen to only in the next handshake.
-	for _, chain := range secure.ConnectionState().VerifiedChains {
-		for _, cert := range chain {
-			c.until = earlier(c.until, cert.NotAfter)
-		}
+	if len(state.VerifiedChains) > 0 {
+		c.until = earlier(c.until, c.expires)
 	}
 	return c, nil
 }
 
-// request is the request as it is sent. Path and Host have been seen to hold nothing that would
-// end a line.
+// request is the request as it is sent. Nothing in it holds what would end a line: the check is
+// completed.
 func (h *httpCheck) request(addr netip.AddrPort) []byte {
-	host := h.spec.Host
-	if host == "" {
-		host = hostOf(addr, h.usual)
+	return fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\n%s\r\n", h.spec.Method, h.spec.Path, h.host(addr), h.headers)
+}
+
+// host is the Host header.
+func (h *httpCheck) host(addr netip.AddrPort) string {
+	if h.spec.Host != "" {
+		return h.spec.Host
 	}
-	return fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: meridian-check\r\nAccept: */*\r\n\r\n", h.spec.Path, host)
+	return hostOf(addr, h.usual)
 }
 
 // hostOf is the Host header of an address (RFC 9110 section 7.2): without the usual port, and
@@ -195,9 +259,9 @@ var readers = sync.Pool{New: func() any { return bufio.NewReader(nil) }}
 
 // readHead reads up to the body of the final response. Interim ones are passed over (RFC 9110
 // section 15.2), but for 101, after which HTTP ends.
-func readHead(in *bufio.Reader) (*http.Response, error) {
+func readHead(in *bufio.Reader, to *http.Request) (*http.Response, error) {
 	for {
-		answer, err := http.ReadResponse(in, nil)
+		answer, err := http.ReadResponse(in, to)
 		if err != nil || answer.StatusCode >= 200 || answer.StatusCode == http.StatusSwitchingProtocols {
 			return answer, err
 		}

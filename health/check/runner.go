@@ -26,12 +26,14 @@ import (
 // look, and memory stays bounded by the targets. All methods may be called at the same time.
 type Runner struct {
 	log       *slog.Logger
+	measured  func(health.Report)
 	newProber func(*health.Check) prober
 	wake      chan struct{} // of size one: what is due first has changed
 	changed   chan struct{} // of size one: there are reports to take
 
 	mu      sync.Mutex
 	targets map[health.TargetID]*target
+	wholes  map[health.TargetID]*whole
 	probers map[*health.Check]prober // shared by the targets of one check
 	queue   queue                    // the targets without a look in flight
 	reports map[health.TargetID]health.Report
@@ -51,8 +53,24 @@ type Stats struct {
 	InFlight int    // looks
 }
 
-// New makes a Runner without targets. A change of state is logged to log.
-func New(log *slog.Logger) *Runner { return newRunner(log, newProber) }
+// Config is what a Runner needs to know.
+type Config struct {
+	Networks Networks // which addresses may be touched
+	ExecDir  string   // where commands of exec checks are; "": none are run
+
+	// Measured, where it is not nil, is told each success, with its round trip and load. Several
+	// goroutines may call it at the same time, and look at nothing meanwhile.
+	Measured func(health.Report)
+
+	Log *slog.Logger // is told each change of state
+}
+
+// New makes a Runner without targets.
+func New(c Config) *Runner {
+	r := newRunner(c.Log, newVantage(c.Networks, c.ExecDir).prober)
+	r.measured = c.Measured
+	return r
+}
 
 func newRunner(log *slog.Logger, newProber func(*health.Check) prober) *Runner {
 	return &Runner{
@@ -87,8 +105,15 @@ func (r *Runner) Stats() Stats {
 // is another now; the look then in flight, made the old way, is broken off. One that is new begins
 // with its State; where that is no longer true it is found out as fast as for one of which nothing
 // is known. One that is gone is not reported any more once Set has returned. Of targets with the
-// same TargetID the first counts.
+// same TargetID the first counts. Of one whose check is made of others, those are looked at, and
+// it alone is reported.
 func (r *Runner) Set(targets []health.Target) {
+	for _, event := range r.set(targets) {
+		event()
+	}
+}
+
+func (r *Runner) set(targets []health.Target) (events []func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var (
@@ -97,14 +122,17 @@ func (r *Runner) Set(targets []health.Target) {
 		probers = make(map[*health.Check]prober)
 		joined  []*target
 	)
-	r.targets = make(map[health.TargetID]*target, len(targets))
-	for _, want := range targets {
-		if r.targets[want.TargetID] != nil {
+	looked, asked := flat(targets)
+	r.targets = make(map[health.TargetID]*target, len(looked))
+	for i, want := range looked {
+		if same := r.targets[want.TargetID]; same != nil {
+			same.asked = same.asked || i < asked
 			continue
 		}
 		was := old[want.TargetID]
 		if was != nil && sameCheck(was.Spec, want.Spec) {
 			probers[was.Spec] = was.probe
+			was.asked, was.wholes = i < asked, nil
 			r.targets[want.TargetID] = was
 			continue
 		}
@@ -116,7 +144,7 @@ func (r *Runner) Set(targets []health.Target) {
 			probe = r.newProber(want.Spec)
 		}
 		probers[want.Spec] = probe
-		t := &target{Target: want, probe: probe, due: now.Add(rand.N(firstWithin(len(targets), want.Spec)))}
+		t := &target{Target: want, probe: probe, due: now.Add(rand.N(firstWithin(len(looked), want.Spec))), asked: i < asked}
 		t.counter.State = want.State
 		if was != nil {
 			t.counter, t.State = was.counter, was.State
@@ -129,16 +157,68 @@ func (r *Runner) Set(targets []health.Target) {
 		if r.targets[id] != was {
 			r.drop(was)
 		}
-		if r.targets[id] == nil {
-			delete(r.reports, id)
-		}
 	}
 	for _, t := range joined {
 		r.stats.Targets[t.counter.State]++
 		heap.Push(&r.queue, t)
 	}
 	r.probers = probers
+	events = r.setWholes(targets)
+	for id := range r.reports {
+		if t := r.targets[id]; (t == nil || !t.asked) && r.wholes[id] == nil {
+			delete(r.reports, id)
+		}
+	}
 	signal(r.wake)
+	return events
+}
+
+// flat are the targets that are looked at: those asked for themselves, which are the first of that
+// number, and the parts of the others.
+func flat(targets []health.Target) (looked []health.Target, asked int) {
+	var parts []health.Target
+	for _, t := range targets {
+		if t.Spec.Parts() == nil {
+			looked = append(looked, t)
+			continue
+		}
+		for _, part := range t.Parts {
+			if part.Spec != nil {
+				parts = append(parts, part)
+			}
+		}
+	}
+	return append(looked, parts...), len(looked)
+}
+
+// setWholes is Set for the targets whose checks are made of others.
+func (r *Runner) setWholes(targets []health.Target) (events []func()) {
+	old := r.wholes
+	r.wholes = make(map[health.TargetID]*whole)
+	for _, want := range targets {
+		if want.Spec.Parts() == nil || r.wholes[want.TargetID] != nil {
+			continue
+		}
+		w := &whole{Target: want}
+		if was := old[want.TargetID]; was != nil {
+			w.State, w.told = was.State, was.told
+		}
+		for _, part := range want.Parts {
+			p := r.targets[part.TargetID]
+			if part.Spec == nil {
+				p = nil
+			}
+			if p != nil {
+				p.wholes = append(p.wholes, w)
+			}
+			w.parts = append(w.parts, p)
+		}
+		r.wholes[want.TargetID] = w
+		if event := r.settle(w); event != nil {
+			events = append(events, event)
+		}
+	}
+	return events
 }
 
 // drop lets go of a target that is gone: its look in flight ends soon and counts no more.
@@ -187,7 +267,7 @@ func (r *Runner) startDue(ctx context.Context, looks *sync.WaitGroup) time.Durat
 		}
 		if late > t.interval() {
 			// The process stood still. All targets are due at once: as at the start.
-			t.due = now.Add(rand.N(firstWithin(len(r.targets), t.Spec)))
+			t.due, t.regular = now.Add(rand.N(firstWithin(len(r.targets), t.Spec))), time.Time{}
 			heap.Fix(&r.queue, 0)
 			continue
 		}
@@ -202,18 +282,15 @@ func (r *Runner) startDue(ctx context.Context, looks *sync.WaitGroup) time.Durat
 
 // look makes one look at t and folds its result in. ctx ends when t is dropped or Run ends.
 func (r *Runner) look(ctx context.Context, t *target) {
-	err := t.attempt(ctx)
-	if errors.Is(err, errSilent) {
-		err = t.attempt(ctx) // there is no connection left to be silent: it opens one
-	}
-	if event := r.count(ctx, t, err); event != nil {
+	err := t.look(ctx)
+	for _, event := range r.count(ctx, t, err) {
 		event()
 	}
 }
 
 // count folds a result into the state of t and puts t back into the queue. It returns what is to
-// be logged, which is not done under the lock.
-func (r *Runner) count(ctx context.Context, t *target, err error) (event func()) {
+// be logged and told, which is not done under the lock.
+func (r *Runner) count(ctx context.Context, t *target, err error) (events []func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stats.InFlight--
@@ -226,64 +303,154 @@ func (r *Runner) count(ctx context.Context, t *target, err error) (event func())
 
 	now := time.Now()
 	before := t.counter.State
-	changed, reason := false, ""
-	switch void, timeout := (*voidError)(nil), timeoutError(0); {
-	case errors.As(err, &void):
-		r.stats.Void++
-		if now.Sub(r.warned) >= time.Minute {
-			r.warned = now
-			event = func() {
-				r.log.Warn("check not made", "check", t.Check, "addr", t.Addr, "reason", err.Error())
-			}
-		}
-	case err == nil:
-		r.stats.Successes++
-		changed = t.counter.Add(true, t.Spec.Rise, t.Spec.Fall)
-	default:
-		if errors.As(err, &timeout) {
-			r.stats.Timeouts++
-		} else {
-			r.stats.Failures++
-		}
-		reason = err.Error()
-		changed = t.counter.Add(false, t.Spec.Rise, t.Spec.Fall)
-	}
-
-	after := t.counter.State
-	// Why a target is not up may change while it stays so: explain tells the last reason.
-	if changed || after != health.Up && reason != "" && reason != t.said {
-		t.said = reason
-		r.reports[t.TargetID] = health.Report{TargetID: t.TargetID, State: after, Reason: reason}
-		signal(r.changed)
-	}
-	if changed {
+	t.found = t.seen
+	events = append(events, r.fold(t, err, now))
+	if t.counter.State != before {
 		r.stats.Targets[before]--
-		r.stats.Targets[after]++
-		event = func() {
-			r.log.Info("check changed state", "check", t.Check, "addr", t.Addr, "state", after.String(), "reason", reason)
-		}
+		r.stats.Targets[t.counter.State]++
+	}
+	events = append(events, r.tell(t, before, err))
+	for _, w := range t.wholes {
+		events = append(events, r.settle(w))
+	}
+	if err == nil {
+		events = append(events, r.measure(t)...)
 	}
 	t.due = t.again(now, before, err)
 	heap.Push(&r.queue, t)
 	if t.index == 0 {
 		signal(r.wake)
 	}
-	return event
+	return slices.DeleteFunc(events, func(event func()) bool { return event == nil })
+}
+
+// fold counts a result.
+func (r *Runner) fold(t *target, err error, now time.Time) (event func()) {
+	var void *voidError
+	var unable *unableError
+	var timeout timeoutError
+	switch {
+	case errors.As(err, &void):
+		r.stats.Void++
+		if now.Sub(r.warned) >= time.Minute {
+			r.warned = now
+			return func() {
+				r.log.Warn("check not made", "check", t.Check, "addr", t.Addr, "reason", err.Error())
+			}
+		}
+		return nil
+	case errors.As(err, &unable):
+		r.stats.Void++
+		t.counter = health.Counter{} // what was known from before cannot be borne out
+		return nil
+	case err == nil:
+		r.stats.Successes++
+	case errors.As(err, &timeout):
+		r.stats.Timeouts++
+	default:
+		r.stats.Failures++
+	}
+	t.counter.Add(err == nil, t.Spec.Rise, t.Spec.Fall)
+	return nil
+}
+
+// tell has t reported where it stands otherwise than was last told, after a look that began in the
+// state before and came to err.
+func (r *Runner) tell(t *target, before health.State, err error) (event func()) {
+	report := health.Report{TargetID: t.TargetID, State: t.counter.State, RTT: t.found.rtt, Load: t.found.load}
+	var void *voidError
+	switch up := report.State == health.Up; {
+	case errors.As(err, &void):
+		return nil
+	case err != nil:
+		report.Reason = err.Error()
+		if up {
+			report.Warning = t.told.Warning
+		}
+	case up:
+		report.Warning = t.found.warning
+	}
+	changed := report.State != before
+	// Why a target is not up may change while it stays so: explain tells the last reason.
+	otherwise := report.State != health.Up && report.Reason != "" && report.Reason != t.told.Reason
+	warns := report.State == health.Up && report.Warning != t.told.Warning
+	if !changed && !otherwise && !warns {
+		return nil
+	}
+	t.told = report
+	if t.asked {
+		r.report(report)
+	}
+	return func() {
+		if changed {
+			r.logChange(report)
+		}
+		if warns && report.Warning != "" {
+			r.log.Warn("check warns", "check", t.Check, "addr", t.Addr, "warning", report.Warning)
+		}
+	}
+}
+
+// settle has w reported where its parts have come to something else than was last told.
+func (r *Runner) settle(w *whole) (event func()) {
+	report := w.report()
+	changed := report.State != w.State
+	w.State = report.State
+	if !changed && report.Reason == w.told.Reason && report.Warning == w.told.Warning {
+		return nil
+	}
+	w.told = report
+	r.report(report)
+	if !changed {
+		return nil
+	}
+	return func() { r.logChange(report) }
+}
+
+func (r *Runner) report(report health.Report) {
+	r.reports[report.TargetID] = report
+	signal(r.changed)
+}
+
+func (r *Runner) logChange(report health.Report) {
+	r.log.Info("check changed state", "check", report.Check, "addr", report.Addr, "state", report.State.String(), "reason", report.Reason)
+}
+
+// measure tells what a success has measured, of t and of what it is a part of.
+func (r *Runner) measure(t *target) (events []func()) {
+	if r.measured == nil {
+		return nil
+	}
+	if t.asked {
+		report := t.told
+		report.TargetID, report.State, report.RTT, report.Load = t.TargetID, t.counter.State, t.found.rtt, t.found.load
+		events = append(events, func() { r.measured(report) })
+	}
+	for _, w := range t.wholes {
+		report := w.report()
+		events = append(events, func() { r.measured(report) })
+	}
+	return events
 }
 
 // again is when to look at t next, after a look that began in the state before and came to err. A
 // state known from before counts as none for the schedule, until a look bears it out.
 func (t *target) again(now time.Time, before health.State, err error) time.Time {
-	void := (*voidError)(nil)
+	var void *voidError
+	var unable *unableError
+	first := err != nil && t.counter.State == health.Up && t.counter.Failures() == 1 && !errors.As(err, &void)
 	switch {
+	case errors.As(err, &unable):
+		t.State, t.regular = health.Unknown, time.Time{}
+		return later(t.due.Add(t.interval()), now) // nothing changes soon
 	case t.State == health.Unknown:
-		return t.next(now, before)
+		return t.next(now, before, first)
 	case errors.As(err, &void) || t.counter.State == t.State && (err == nil) != (t.State == health.Up):
 		unknown := target{Target: t.Target, due: t.due}
-		return unknown.next(now, health.Unknown)
+		return unknown.next(now, health.Unknown, false)
 	}
 	t.State = health.Unknown
-	return t.next(now, health.Unknown) // it has settled just now
+	return t.next(now, health.Unknown, false) // it has settled just now
 }
 
 // sameCheck is quick for the usual case, that a check which has not changed is the same one.

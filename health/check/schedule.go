@@ -24,18 +24,34 @@ func firstWithin(n int, c *health.Check) time.Duration {
 	return min(time.Duration(n)*joinPace, time.Duration(c.Interval))
 }
 
+// secondAtMost bounds the time from the end of the look that was the first to fail to an extra one.
+const secondAtMost = time.Second
+
+// secondAfter is that time: a quarter of the interval.
+func secondAfter(interval time.Duration) time.Duration { return min(interval/4, secondAtMost) }
+
 // next is when to look at t again, after the look that was due at t.due in the state before.
 // Intervals are counted from due to due, so that a target keeps its place among the others; a
-// look that took longer than that is followed by the next at once.
-func (t *target) next(now time.Time, before health.State) time.Time {
+// look that took longer than that is followed by the next at once. firstFailure: of one that is up,
+// which is looked at a second time soon, and beside its intervals.
+func (t *target) next(now time.Time, before health.State, firstFailure bool) time.Time {
+	regular := t.due.Add(t.interval())
+	if !t.regular.IsZero() {
+		regular, t.regular = t.regular, time.Time{}
+	}
 	switch {
 	case t.counter.State == health.Unknown:
 		gap := max(quickAtLeast, min(t.interval()/10, quickAtMost))
 		return later(t.due.Add(gap), now)
 	case before == health.Unknown:
 		return now.Add(rand.N(t.interval())) // its place from now on
+	case firstFailure:
+		if second := now.Add(secondAfter(t.interval())); second.Before(regular) {
+			t.regular = regular
+			return second
+		}
 	}
-	return later(t.due.Add(t.interval()), now)
+	return later(regular, now)
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -12,33 +13,35 @@ import (
 
 // A prober looks once at a target. nil: it answered as expected. Otherwise the error is why not,
 // short and in an operator's words; what it returns once ctx, which ends at the target's timeout,
-// is done does not matter.
+// is done counts only as waitedError.
 //
-// It owns t.idle while it runs, and may leave a connection there for its next look at t.
+// It owns t.seen and t.idle while it runs, and may leave a connection there for its next look at t.
 type prober func(ctx context.Context, t *target) error
 
-// newProber makes the prober of a completed check.
-func newProber(c *health.Check) prober {
-	switch {
-	case c.HTTP != nil:
-		return newHTTP(c.HTTP)
-	case c.HTTPS != nil:
-		return newHTTPS(c.HTTPS)
-	}
-	return probeTCP
-}
-
 // target is a health.Target with its place in the schedule. A Runner's lock guards what follows
-// probe, but for idle while a look is in flight.
+// probe, but for seen and idle while a look is in flight.
 type target struct {
 	health.Target
 	probe   prober
 	counter health.Counter
 	due     time.Time
+	regular time.Time          // when the look after the next is due, of which that is an extra one; zero: it is not
 	index   int                // in the queue
 	cancel  context.CancelFunc // of the look in flight
-	idle    *conn              // kept from the last look for the next
-	said    string             // the reason of the last report
+	seen    seen
+	idle    io.Closer     // kept from the last look for the next
+	told    health.Report // the last
+
+	found  seen     // as of the last look
+	asked  bool     // by who set the targets, and not as a part alone
+	wholes []*whole // that t is a part of
+}
+
+// seen is what looks have found besides whether the target is up.
+type seen struct {
+	rtt     time.Duration // measured last; 0: not yet
+	load    *float64      // of this look; nil: not said
+	warning string        // of this look; "": none
 }
 
 func (t *target) interval() time.Duration { return time.Duration(t.Spec.Interval) }
@@ -56,21 +59,61 @@ func (t *target) closeIdle() {
 // nothing of the target: it is for the look to be made again.
 var errSilent = errors.New("kept connection is silent")
 
-// timeoutError says how long a look waited in vain.
-type timeoutError time.Duration
+// waitedError says for what a look waited until its time was over, or in vain.
+type waitedError struct{ what string }
 
-func (e timeoutError) Error() string { return fmt.Sprintf("timed out after %v", time.Duration(e)) }
+func (e waitedError) Error() string { return e.what }
+
+// timeoutError says how long a look waited in vain.
+type timeoutError struct {
+	after time.Duration
+	what  string // it waited for; "" where that goes without saying
+}
+
+func (e timeoutError) Error() string {
+	if e.what != "" {
+		return fmt.Sprintf("timed out after %v: %s", e.after, e.what)
+	}
+	return fmt.Sprintf("timed out after %v", e.after)
+}
+
+var errInverted = errors.New("the check succeeds, which it is not to (invert)")
+
+// look makes one look at t. ctx ends when it is broken off.
+func (t *target) look(ctx context.Context) error {
+	err := t.attempt(ctx)
+	if errors.Is(err, errSilent) {
+		err = t.attempt(ctx) // there is no connection left to be silent: it opens one
+	}
+	if !t.Spec.Invert || saysNothing(err) {
+		return err
+	}
+	if err != nil {
+		return nil
+	}
+	return errInverted
+}
+
+// saysNothing holds for what went wrong on this side.
+func saysNothing(err error) bool {
+	var void *voidError
+	var unable *unableError
+	return errors.As(err, &void) || errors.As(err, &unable)
+}
 
 // attempt runs the prober within the timeout.
 func (t *target) attempt(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, t.timeout())
 	defer cancel()
+	t.seen.load, t.seen.warning = nil, ""
 	err := t.probe(ctx, t)
 	if err == nil || errors.Is(err, errSilent) {
 		return err
 	}
 	if ctx.Err() != nil || isTimeout(err) {
-		return timeoutError(t.timeout())
+		var waited waitedError
+		errors.As(err, &waited)
+		return timeoutError{t.timeout(), waited.what}
 	}
 	return err
 }

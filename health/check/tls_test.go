@@ -30,6 +30,9 @@ import (
 var authority = newAuthority("meridian test authority")
 
 func TestMain(m *testing.M) {
+	if os.Getenv(backendEnv) != "" {
+		serveScale()
+	}
 	dir, err := os.MkdirTemp("", "check")
 	if err != nil {
 		log.Fatal(err)
@@ -97,7 +100,7 @@ func (s signer) leaf(from, to time.Time, names ...string) *tls.Certificate {
 }
 
 // serveTLS serves by cert; conns counts the handshakes, sni holds the latest name asked for.
-func serveTLS(t *testing.T, cert *tls.Certificate) (addr net.Addr, conns *atomic.Int32, sni *atomic.Value) {
+func serveTLS(t testing.TB, cert *tls.Certificate) (addr net.Addr, conns *atomic.Int32, sni *atomic.Value) {
 	t.Helper()
 	sni = new(atomic.Value)
 	server, conns := counting(func(w http.ResponseWriter, q *http.Request) {
@@ -136,14 +139,14 @@ func TestHTTPS(t *testing.T) {
 	}{
 		{"valid for the host", good, health.HTTPS{HTTP: host("a.example")}, "a.example", ""},
 		{"valid for the host with a port", good, health.HTTPS{HTTP: host("a.example:8443")}, "a.example", ""},
-		{"valid for the sni", good, health.HTTPS{HTTP: health.HTTP{Host: "b.example", Body: "host=b.example"}, SNI: "a.example"}, "a.example", ""},
-		{"valid for the address", good, health.HTTPS{SNI: "127.0.0.1"}, "", ""},
+		{"valid for the sni", good, health.HTTPS{HTTP: health.HTTP{Host: "b.example", Body: "host=b.example"}, Certificate: health.Certificate{SNI: "a.example"}}, "a.example", ""},
+		{"valid for the address", good, health.HTTPS{Certificate: health.Certificate{SNI: "127.0.0.1"}}, "", ""},
 		{"status", good, health.HTTPS{HTTP: health.HTTP{Host: "a.example", Status: "204"}}, "a.example", "status 200, expected 204"},
 		{"another name", good, health.HTTPS{HTTP: host("b.example")}, "b.example", "certificate is valid for a.example, not b.example"},
-		{"another address", good, health.HTTPS{SNI: "127.0.0.2"}, "", "certificate is valid for 127.0.0.1, not 127.0.0.2"},
+		{"another address", good, health.HTTPS{Certificate: health.Certificate{SNI: "127.0.0.2"}}, "", "certificate is valid for 127.0.0.1, not 127.0.0.2"},
 		{"another authority", other, health.HTTPS{HTTP: host("b.example")}, "b.example", "certificate signed by unknown authority"},
-		{"another authority, not verified", other, health.HTTPS{HTTP: host("a.example"), Verify: &no}, "a.example", ""},
-		{"no name, not verified", other, health.HTTPS{Verify: &no}, "", ""},
+		{"another authority, not verified", other, health.HTTPS{HTTP: host("a.example"), Certificate: health.Certificate{Verify: &no}}, "a.example", ""},
+		{"no name, not verified", other, health.HTTPS{Certificate: health.Certificate{Verify: &no}}, "", ""},
 		{"expired", authority.leaf(from, past, "a.example"), health.HTTPS{HTTP: host("a.example")}, "a.example",
 			"certificate expired " + past.Format(time.RFC3339)},
 		{"not yet valid", authority.leaf(future, to, "a.example"), health.HTTPS{HTTP: host("a.example")}, "a.example",

@@ -281,8 +281,10 @@ func (b *batch) missingReference(o, last *object[policy.Spec]) (err *spec.Error,
 		return spec.Errorf(field, "%s is not there yet", target), target
 	}
 	if name := o.value.Check; name != "" {
-		if check := b.checks[name]; check == nil || check.deleted && o != last {
-			return missing("check", "check/"+name)
+		for _, name := range append([]string{name}, b.check(name).Parts()...) {
+			if check := b.checks[name]; check == nil || check.deleted && o != last {
+				return missing("check", "check/"+name)
+			}
 		}
 	}
 	for i, name := range o.value.FallbackPools() {

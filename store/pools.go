@@ -237,15 +237,14 @@ func (p *pool) seated(complaints map[string]string) []string {
 func (b *batch) watch(p *pool, complaints map[string]string) {
 	chain := p.chain()
 	if chain == nil || chain.value.Check == "" {
-		b.targets.set(p.name, nil, nil, nil)
+		b.targets.set(p.name, nil, nil)
 		return
 	}
 	name := chain.value.Check
 	if b.checks[name] == nil || p.waits == "check/"+name { // meanwhile nothing is known of the members
-		b.targets.set(p.name, nil, nil, nil)
+		b.targets.set(p.name, nil, nil)
 		return
 	}
-	check := &b.checks[name].value
 	var list []watched
 	for i := range p.compiled.Members {
 		m := &p.compiled.Members[i]
@@ -261,15 +260,32 @@ func (b *batch) watch(p *pool, complaints map[string]string) {
 			if written.CheckAddr != nil {
 				addr = *written.CheckAddr
 			}
-			id := health.TargetID{Check: name, Addr: netip.AddrPortFrom(addr, check.Port(written.Port))}
-			list = append(list, watched{id, i, j})
+			list = append(list, watched{health.TargetOf(name, addr, written.Port, b.check), i, j})
 		}
-		// A tcp check has no port of its own to fall back on.
-		if len(addrs) > 0 && check.Port(written.Port) == 0 {
-			complaints[m.Name] = fmt.Sprintf("check/%s names no port, so the member has to: until then it counts as down", name)
+		if portless := b.portless(name, written.Port); len(addrs) > 0 && portless != "" {
+			complaints[m.Name] = fmt.Sprintf("check/%s names no port, so the member has to: until then it counts as down", portless)
 		}
 	}
-	b.targets.set(p.name, p.compiled, check, list)
+	b.targets.set(p.name, p.compiled, list)
+}
+
+// check is what is written of a check as it is served, nil where it is not there.
+func (r *Registry) check(name string) *health.Check {
+	if o := r.checks[name]; o != nil {
+		return &o.value
+	}
+	return nil
+}
+
+// portless names the check, of that name or a part of it, that has nothing to connect to at a member
+// of that port. "": there is none.
+func (r *Registry) portless(name string, port uint16) string {
+	for _, name := range append([]string{name}, r.check(name).Parts()...) {
+		if c := r.check(name); c != nil && c.NeedsPort() && c.Port(port) == 0 {
+			return name
+		}
+	}
+	return ""
 }
 
 // settlePools drops pools that have no keys and to which nothing refers any more. One that goes may
@@ -304,7 +320,7 @@ func (b *batch) dropPool(p *pool) {
 	b.live.forget(func(pool, _ string) bool { return pool == p.name })
 	b.poolIDs[p.id], b.freeIDs = nil, append(b.freeIDs, p.id)
 	b.edit.SetPool(p.id, nil)
-	b.targets.set(p.name, nil, nil, nil)
+	b.targets.set(p.name, nil, nil)
 }
 
 // refersTo lists the pools that p, as it is served, falls back to.

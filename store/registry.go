@@ -434,7 +434,7 @@ func (b *batch) finish() {
 	b.judgeNamed()
 	b.settlePools()
 	settle(b, b.sites, "site/", (*pool).sites)
-	settle(b, b.checks, "check/", (*pool).checks)
+	settle(b, b.checks, "check/", b.checksOf)
 	b.settleMeasured()
 	b.settleMaps()
 	b.settleOverrides()
@@ -448,7 +448,7 @@ func (b *batch) markUsers() {
 		return
 	}
 	for name, p := range b.pools {
-		for _, users := range []func(*pool) map[string]string{(*pool).sites, (*pool).checks, (*pool).maps} {
+		for _, users := range []func(*pool) map[string]string{(*pool).sites, b.checksOf, (*pool).maps} {
 			for key := range users(p) {
 				if b.changed[key] {
 					b.dirty[name] = true
@@ -470,13 +470,18 @@ func (p *pool) sites() map[string]string {
 	return used
 }
 
-// checks is sites for the check that watches the pool.
-func (p *pool) checks() map[string]string {
+// checksOf is sites for the check that watches the pool, and those that it is made of.
+func (r *Registry) checksOf(p *pool) map[string]string {
 	chain := p.chain()
 	if chain == nil || chain.value.Check == "" || p.waits == "check/"+chain.value.Check {
 		return nil
 	}
-	return map[string]string{"check/" + chain.value.Check: "pool/" + p.name + "/policy"}
+	name := chain.value.Check
+	used := map[string]string{"check/" + name: "pool/" + p.name + "/policy"}
+	for _, part := range r.check(name).Parts() {
+		used["check/"+part] = "check/" + name
+	}
+	return used
 }
 
 // referrers names, for all that pools refer to, one that does: the first by key.

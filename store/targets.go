@@ -18,7 +18,7 @@ type targets struct {
 
 // target is one thing to check.
 type target struct {
-	check  *health.Check
+	health.Target
 	state  health.State
 	reason string
 	refs   []ref
@@ -32,7 +32,7 @@ type ref struct {
 
 // watched is a member's address and the target that tells its state.
 type watched struct {
-	health.TargetID
+	health.Target
 	member, addr int
 }
 
@@ -41,7 +41,7 @@ func newTargets() *targets {
 }
 
 // set replaces what is watched for a pool. What is known of a target stays known.
-func (t *targets) set(name string, p *policy.Pool, check *health.Check, list []watched) {
+func (t *targets) set(name string, p *policy.Pool, list []watched) {
 	old := t.byPool[name]
 	for _, w := range list {
 		tg := t.byID[w.TargetID]
@@ -51,8 +51,8 @@ func (t *targets) set(name string, p *policy.Pool, check *health.Check, list []w
 			t.byID[w.TargetID] = tg
 			t.changed = true
 		}
-		if tg.check != check {
-			tg.check, t.changed = check, true
+		if !sameTarget(tg.Target, w.Target) {
+			tg.Target, t.changed = w.Target, true
 		}
 		tg.refs = append(tg.refs, ref{p, w.member, w.addr})
 		p.SetHealth(w.member, w.addr, tg.state, tg.reason)
@@ -72,6 +72,11 @@ func (t *targets) set(name string, p *policy.Pool, check *health.Check, list []w
 	if list == nil {
 		delete(t.byPool, name)
 	}
+}
+
+// sameTarget says whether two targets of one ID are checked by the same checks.
+func sameTarget(x, y health.Target) bool {
+	return x.Spec == y.Spec && slices.EqualFunc(x.Parts, y.Parts, sameTarget)
 }
 
 // forget drops all targets, and keeps what is known of them for those that come back.
@@ -112,7 +117,7 @@ func (t *targets) list() []health.Target {
 	t.changed = false
 	list := make([]health.Target, 0, len(t.byID))
 	for id, tg := range t.byID {
-		list = append(list, health.Target{TargetID: id, Spec: tg.check, State: tg.state})
+		list = append(list, health.Target{TargetID: id, Spec: tg.Spec, State: tg.state, Parts: tg.Parts})
 	}
 	return list
 }

@@ -225,7 +225,14 @@ func (s *scene) run(t *testing.T, command string) string {
 				continue
 			}
 			for _, w := range s.registry.targets.byPool[p.Name] {
-				fmt.Fprintf(&b, "%s/%s %s %s\n", p.Name, p.Members[w.member].Name, w.Check, w.Addr)
+				fmt.Fprintf(&b, "%s/%s %s %s", p.Name, p.Members[w.member].Name, w.Check, w.Addr)
+				for _, part := range w.Parts {
+					fmt.Fprintf(&b, ", %s %s", part.Check, part.Addr)
+					if part.Spec == nil {
+						b.WriteString(" (unknown)")
+					}
+				}
+				b.WriteString("\n")
 			}
 		}
 		return b.String()

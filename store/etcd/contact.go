@@ -22,6 +22,15 @@ func (r *Registry) Contact() Contact {
 	return r.contact.Contact
 }
 
+// LiveLapsed says whether live keys have been out of reach for longer than a lease: what is known of them is
+// not true any more.
+func (r *Registry) LiveLapsed() bool {
+	r.liveContact.mu.Lock()
+	defer r.liveContact.mu.Unlock()
+	c := &r.liveContact.Contact
+	return !c.InReach && !c.Last.IsZero() && time.Since(c.Last) > r.cfg.LeaseTTL
+}
+
 // contact keeps a Contact and logs when it changes.
 type contact struct {
 	what string // with which: "registry"

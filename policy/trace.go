@@ -121,7 +121,7 @@ func (p *Pool) stateText(s health.State, member, addr int) string {
 	case !p.Checked || m.CNAME != "" && m.Checks == 0:
 		return "up (not checked)"
 	}
-	if why := p.reason(member, addr); why != "" && s != health.Up {
+	if why := p.reason(member, addr); why != "" {
 		return s.String() + " (" + why + ")"
 	}
 	return s.String()

@@ -226,11 +226,11 @@ func TestTraceReasons(t *testing.T) {
 	p := scene(t, "web [\"up\"] on_empty nodata\n  a 4- 4? 4+\n  b 4-")[0]
 	p.SetHealth(0, 0, 2, "connection refused")
 	p.SetHealth(0, 1, 0, "no answer yet")
-	p.SetHealth(0, 2, 1, "200 OK")
+	p.SetHealth(0, 2, 1, "nyc says down")
 	var trace Trace
 	selected(p, nil, &Client{}, 0, new(Scratch), &trace)
 	want := `web: asked for
-  a w1 t1 [10.0.0.1 down (connection refused), 10.0.0.2 unknown (no answer yet), 10.0.0.3 up]
+  a w1 t1 [10.0.0.1 down (connection refused), 10.0.0.2 unknown (no answer yet), 10.0.0.3 up (nyc says down)]
   b w1 t1 [10.0.1.1 down]
   up → a
     a: in part: 10.0.0.1 is down (connection refused); 10.0.0.2 is unknown (no answer yet), and another is known to be up

@@ -25,6 +25,15 @@ type Applier struct {
 	SetStatus  func(Status)
 	SetLatches func(map[string]health.Latch) // see Registry.Unwritten
 
+	// SetReports, where not nil, is called by Run when what its own checker reports has changed: the values of the
+	// live keys report/<checker>/<pool>, by pool. It must not block, nor change them.
+	SetReports func(map[string]string)
+
+	// Voter is the own checker. Lapsed, where not nil, says whether live keys have been out of reach for longer
+	// than a lease. Both are set before Run.
+	Voter  health.Voter
+	Lapsed func() bool
+
 	// Earlier, where not nil, finds the value that a key had just before a revision; ok is false where
 	// nobody knows.
 	Earlier func(ctx context.Context, key string, before int64) (e Entry, ok bool, err error)
@@ -118,6 +127,11 @@ func (a *Applier) LastImage() *Image { return a.registry.Image() }
 // are some.
 func (a *Applier) Run(ctx context.Context, updates <-chan Update, checked <-chan struct{}, take func() []health.Report) {
 	r := a.registry
+	r.targets.self = a.Voter
+	var reported map[string]string
+	if a.SetReports != nil {
+		r.Report()
+	}
 	a.locate()
 	compared := make(chan Update)
 	go a.compare(ctx, updates, compared)
@@ -161,6 +175,9 @@ func (a *Applier) Run(ctx context.Context, updates <-chan Update, checked <-chan
 			if s := r.Lift(); s != nil {
 				a.publish(s)
 			}
+			if r.CountDue(); a.Lapsed != nil && a.Lapsed() {
+				r.StandAlone()
+			}
 			a.age()
 			if rereads.due(r.refused != nil) {
 				signal(a.again)
@@ -171,11 +188,16 @@ func (a *Applier) Run(ctx context.Context, updates <-chan Update, checked <-chan
 		if r.relatched {
 			a.tellLatches()
 		}
+		if now, changed := r.Reports(reported); changed {
+			reported = now
+			a.SetReports(now)
+		}
 		if first && a.published {
 			late = time.After(firstRound)
 		}
 		if !settled && a.published && (overdue || r.targets.unknown() == 0 && !a.reading) {
 			settled = true
+			r.targets.firstOver()
 			close(a.ready)
 			a.tell()
 		}
@@ -240,10 +262,11 @@ func (a *Applier) age() {
 	r := a.registry
 	r.ExpireLoads()
 	r.Relatch()
-	measure := r.liveStats()
+	measure, votes := r.liveStats(), r.voteStats()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.measure = measure
+	a.status.Checkers, a.status.Stale, a.status.Disputed = votes.Checkers, votes.Stale, votes.Disputed
 }
 
 // tellLatches passes on which failbacks this server holds.

@@ -116,7 +116,7 @@ func TestApplierServesImage(t *testing.T) {
 			if s := r.Snapshot.Load(); s == nil || s.Revision != 7 || !r.isReady() || !r.Status().Image || !r.Status().Ready {
 				t.Fatalf("not served, or not ready: %+v", r.Status())
 			}
-			if len(r.targets) != 1 || len(r.targets[0]) != 2 || r.targets[0][0].State != health.Up {
+			if len(r.targets) != 1 || len(r.targets[0]) != 2 || r.targets[0][0].State != health.Unknown {
 				t.Errorf("checked: %v", r.targets)
 			}
 			r.send(all(9, checkedPool))

@@ -80,11 +80,13 @@ func (f *faults) set(n *fault) {
 // maxText is how many bytes of a fault's text are kept: a value may be a thousand times as long.
 const maxText = 400
 
-func clip(text string) string {
-	if len(text) <= maxText {
+func clip(text string) string { return clipTo(text, maxText) }
+
+func clipTo(text string, most int) string {
+	if len(text) <= most {
 		return text
 	}
-	return strings.ToValidUTF8(text[:maxText], "") + "…"
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
 // perSecond is how many lines a second are logged of faults: whoever writes keys does not fill our disk.

@@ -12,7 +12,7 @@ import (
 )
 
 // LiveDirs are the directories of live keys that TakeLive takes in.
-var LiveDirs = []string{"checker/", "rtt/", "load/"}
+var LiveDirs = []string{"checker/", "report/", "rtt/", "load/"}
 
 // Live keys are what processes measure. A wrong one changes nothing, is counted, and logged when it comes to be
 // wrong; it is not written back as keys of the registry are: nobody typed it, and its writer would have us write
@@ -72,11 +72,12 @@ const loadLasts = time.Minute
 
 // live is what the live keys say.
 type live struct {
-	checkers map[string]string               // their sites
-	rtts     map[string]map[vantage]*measure // by pool
-	loads    map[string]map[string]*load     // by pool and member
-	wrong    map[string]bool                 // keys
-	rejected int64                           // values that were wrong
+	checkers map[string]string                // their sites
+	reports  map[string]map[string]reportSpec // by checker and pool
+	rtts     map[string]map[vantage]*measure  // by pool
+	loads    map[string]map[string]*load      // by pool and member
+	wrong    map[string]bool                  // keys
+	rejected int64                            // values that were wrong
 }
 
 // load is the value of a load key. It is kept when it counts no more, so that a read of all keys does not take
@@ -89,7 +90,7 @@ type load struct {
 }
 
 func newLive() live {
-	return live{checkers: map[string]string{}, rtts: map[string]map[vantage]*measure{}, loads: map[string]map[string]*load{}, wrong: map[string]bool{}}
+	return live{checkers: map[string]string{}, reports: map[string]map[string]reportSpec{}, rtts: map[string]map[vantage]*measure{}, loads: map[string]map[string]*load{}, wrong: map[string]bool{}}
 }
 
 // TakeLive takes in live keys, such as "rtt/fra1/web". They change what is measured of the members that are
@@ -99,6 +100,9 @@ func (r *Registry) TakeLive(u Update) {
 	entries := sortByKey(u.Entries)
 	if u.Full {
 		entries = append(l.missing(u.Below, entries), entries...)
+	}
+	if u.Below == "report/" {
+		r.targets.setAlone(false)
 	}
 	touched := map[string]bool{} // pools
 	for _, e := range entries {
@@ -115,6 +119,7 @@ func (r *Registry) TakeLive(u Update) {
 			}
 		}
 	}
+	r.countReports()
 	r.remeasure(touched)
 }
 
@@ -128,6 +133,11 @@ func (l *live) missing(below string, entries []Entry) (deletes []Entry) {
 	}
 	for name := range l.checkers {
 		gone("checker/" + name)
+	}
+	for checker, pools := range l.reports {
+		for pool := range pools {
+			gone("report/" + checker + "/" + pool)
+		}
 	}
 	for pool, measures := range l.rtts {
 		for from, m := range measures {
@@ -153,7 +163,10 @@ func (r *Registry) takeLive(e Entry, touched map[string]bool) *spec.Error {
 	parts := strings.Split(e.Key, "/")
 	switch {
 	case parts[0] == "checker" && len(parts) == 2:
+		defer r.moveVoter(parts[1])
 		return r.live.takeChecker(parts[1], e, touched)
+	case parts[0] == "report" && len(parts) == 3:
+		return r.takeReport(parts[1], parts[2], e)
 	case parts[0] == "rtt" && len(parts) == 3:
 		return r.takeRTT(vantage{r.live.checkers[parts[1]], parts[1]}, parts[2], e, touched)
 	case parts[0] == "load" && len(parts) == 3:
@@ -161,7 +174,7 @@ func (r *Registry) takeLive(e Entry, touched map[string]bool) *spec.Error {
 	case e.Deleted:
 		return nil
 	}
-	return spec.Errorf("", "no such kind of live key, expected checker/<checker> or rtt/<checker>/<pool> or load/<pool>/<member>")
+	return spec.Errorf("", "no such kind of live key, expected checker/<checker>, report/<checker>/<pool>, rtt/<checker>/<pool> or load/<pool>/<member>")
 }
 
 // takeChecker notes where a checker stands. What it measured before it moved stays with the site that it

@@ -144,7 +144,7 @@ func (r *Registry) forget() {
 	next := NewRegistry(r.log)
 	next.now, next.trusting = r.now, r.trusting
 	next.faults, next.targets = r.faults, r.targets
-	next.drift = r.drift
+	next.live, next.drift = r.live, r.drift
 	next.serials = r.serials
 	r.snapshot.Each(func(o zones.Owner, p zones.Part) {
 		if serial, ok := r.snapshot.Serial(o); ok && o.Apex() && p.Type == dns.TypeSOA {

@@ -40,7 +40,8 @@ type Registry struct {
 	relatched bool                                // latched has changed
 	rehealed  map[string]bool                     // pools whose members have other states since their latch was looked at
 
-	live live
+	live      live
+	uncounted map[*target]bool // that others have reported anew
 
 	within map[string]within          // members that are pools, by key
 	wanted map[string]map[string]bool // by the pool that they are, the keys of those
@@ -122,12 +123,14 @@ func NewRegistry(log *slog.Logger) *Registry {
 		latched:      map[string]*latched{},
 		rehealed:     map[string]bool{},
 		live:         newLive(),
+		uncounted:    map[*target]bool{},
 		within:       map[string]within{},
 		wanted:       map[string]map[string]bool{},
 		lie:          newLies(),
 		fall:         newLies(),
 	}
-	r.targets.derive = r.derive
+	r.targets.derive, r.targets.heard = r.derive, r.hearAll
+	r.targets.now = func() time.Time { return r.now() }
 	return r
 }
 

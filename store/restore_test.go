@@ -123,7 +123,10 @@ func TestLinger(t *testing.T) {
 		{"up for too long", func(s *scene, now *time.Time) { expire(s); *now = now.Add(10 * time.Minute); s.lapse() }, false, ""},
 		{"down later", func(s *scene, _ *time.Time) { expire(s); s.runState(addr + " down"); s.lapse() }, false, ""},
 		{"down already", func(s *scene, _ *time.Time) { s.runState(addr + " down"); expire(s) }, false, ""},
-		{"nothing is known of it", func(s *scene, _ *time.Time) { s.runState(addr + " unknown"); expire(s) }, false, ""},
+		{"nothing is known of it", func(s *scene, _ *time.Time) {
+			s.change(`put check/other {"http":{}}`, `put pool/p/policy {"check":"other"}`)
+			expire(s)
+		}, false, ""},
 		{"without a check", func(s *scene, _ *time.Time) { s.change("put pool/p/policy {}"); expire(s) }, false, ""},
 		{"the check is taken away later", func(s *scene, _ *time.Time) { expire(s); s.change("put pool/p/policy {}"); s.lapse() }, false, ""},
 		{"it was leaving", func(s *scene, _ *time.Time) {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"slices"
+	"time"
 
 	"meridian/health"
 	"meridian/policy"
@@ -14,15 +15,39 @@ type targets struct {
 	known   map[health.TargetID]health.Report // from before, of targets that are not there (yet)
 	changed bool                              // since list was last called
 	derive  func(pool string)                 // called where the state of a member of that pool may have changed
+	now     func() time.Time
+
+	self  health.Voter                  // this process's own checker
+	heard func(t *target) bool          // takes in what others report of a target, if anything
+	alone bool                          // what others report does not count
+	first bool                          // the first round of checks is over: who nobody has reported is stale
+	again map[health.TargetID]time.Time // when to count though nothing is reported
+	votes VoteStats
+
+	unsaid map[string]bool // pools whose own reports have changed; nil: nobody wants to know
 }
 
 // target is one thing to check.
 type target struct {
 	health.Target
+	reason string // in words, why it is not simply up
+	refs   []ref
+
+	ballot  health.Ballot // its State is the target's
+	tally   health.Tally  // of the last count
+	counted bool
+	own     report            // what this process's own checker says
+	others  map[string]string // why the target is down, in the words of each other checker that says so
+}
+
+// report is what one checker says of a target.
+type report struct {
 	state  health.State
 	reason string
-	refs   []ref
+	since  time.Time // the checker says so
 }
+
+func (t *target) state() health.State { return t.ballot.State }
 
 // ref is a member's address in a pool that is served.
 type ref struct {
@@ -37,7 +62,8 @@ type watched struct {
 }
 
 func newTargets() *targets {
-	return &targets{byID: map[health.TargetID]*target{}, byPool: map[string][]watched{}, known: map[health.TargetID]health.Report{}}
+	return &targets{byID: map[health.TargetID]*target{}, byPool: map[string][]watched{},
+		known: map[health.TargetID]health.Report{}, again: map[health.TargetID]time.Time{}}
 }
 
 // set replaces what is watched for a pool. What is known of a target stays known.
@@ -46,7 +72,8 @@ func (t *targets) set(name string, p *policy.Pool, list []watched) {
 	for _, w := range list {
 		tg := t.byID[w.TargetID]
 		if tg == nil {
-			tg = &target{state: t.known[w.TargetID].State, reason: t.known[w.TargetID].Reason}
+			known := t.known[w.TargetID]
+			tg = &target{Target: w.Target, ballot: health.Ballot{State: known.State}, reason: known.Reason}
 			delete(t.known, w.TargetID)
 			t.byID[w.TargetID] = tg
 			t.changed = true
@@ -55,7 +82,7 @@ func (t *targets) set(name string, p *policy.Pool, list []watched) {
 			tg.Target, t.changed = w.Target, true
 		}
 		tg.refs = append(tg.refs, ref{p, w.member, w.addr})
-		p.SetHealth(w.member, w.addr, tg.state, tg.reason)
+		p.SetHealth(w.member, w.addr, tg.state(), tg.reason)
 	}
 	for _, w := range old {
 		tg := t.byID[w.TargetID]
@@ -64,19 +91,42 @@ func (t *targets) set(name string, p *policy.Pool, list []watched) {
 		}
 		tg.refs = slices.DeleteFunc(tg.refs, func(r ref) bool { return r.pool != p && r.pool.Name == name })
 		if len(tg.refs) == 0 {
-			delete(t.byID, w.TargetID)
-			t.changed = true
+			t.drop(tg)
 		}
 	}
 	t.byPool[name] = list
 	if list == nil {
 		delete(t.byPool, name)
 	}
+	if t.unsaid != nil {
+		t.unsaid[name] = true
+	}
+	t.recount(old, list)
 }
 
 // sameTarget says whether two targets of one ID are checked by the same checks.
 func sameTarget(x, y health.Target) bool {
 	return x.Spec == y.Spec && slices.EqualFunc(x.Parts, y.Parts, sameTarget)
+}
+
+// recount counts again for the targets of a pool that it was made anew of: who reports them may be another.
+func (t *targets) recount(lists ...[]watched) {
+	for _, list := range lists {
+		for _, w := range list {
+			if tg := t.byID[w.TargetID]; tg != nil {
+				if t.heard(tg) || tg.counted || t.first {
+					t.count(tg)
+				}
+			}
+		}
+	}
+}
+
+func (t *targets) drop(tg *target) {
+	t.votes.add(tg.tally, -1)
+	delete(t.byID, tg.TargetID)
+	delete(t.again, tg.TargetID)
+	t.changed = true
 }
 
 // forget drops all targets, and keeps what is known of them for those that come back.
@@ -86,38 +136,57 @@ func (t *targets) forget() {
 	}
 	clear(t.byID)
 	clear(t.byPool)
+	clear(t.again)
+	t.votes = VoteStats{}
 	t.changed = true
 }
 
 // reports is what is known of the targets.
 func (t *targets) reports() (list []health.Report) {
 	for id, tg := range t.byID {
-		if tg.state != health.Unknown {
-			list = append(list, health.Report{TargetID: id, State: tg.state, Reason: tg.reason})
+		if tg.state() != health.Unknown {
+			list = append(list, health.Report{TargetID: id, State: tg.state(), Reason: tg.reason})
 		}
 	}
 	return list
 }
 
-// report takes in what a checker says.
+// report takes in what this process's own checker says.
 func (t *targets) report(r health.Report) {
 	tg := t.byID[r.TargetID]
 	if tg == nil {
 		return // it has gone meanwhile
 	}
-	tg.state, tg.reason = r.State, r.Reason
+	if r.State != tg.own.state {
+		tg.own.since = t.now()
+		if t.unsaid != nil {
+			for _, ref := range tg.refs {
+				t.unsaid[ref.pool.Name] = true
+			}
+		}
+	}
+	tg.own.state, tg.own.reason = r.State, r.Reason
+	tg.ballot.Vote(t.self, r.State, tg.own.since)
+	t.count(tg)
+}
+
+// tell passes on the state of a target, and why it is that.
+func (t *targets) tell(tg *target) {
 	for _, ref := range tg.refs {
-		ref.pool.SetHealth(ref.member, ref.addr, r.State, r.Reason)
+		ref.pool.SetHealth(ref.member, ref.addr, tg.state(), tg.reason)
 		t.derive(ref.pool.Name)
 	}
 }
 
-// list returns what is to be checked.
+// list returns what this process is to check: what its word counts of.
 func (t *targets) list() []health.Target {
 	t.changed = false
 	list := make([]health.Target, 0, len(t.byID))
 	for id, tg := range t.byID {
-		list = append(list, health.Target{TargetID: id, Spec: tg.Spec, State: tg.state, Parts: tg.Parts})
+		if tg.Spec.From.Allows(t.self) {
+			// Its own state, not that of the count: what it finds is to be reported though it be the same.
+			list = append(list, health.Target{TargetID: id, Spec: tg.Spec, State: tg.own.state, Parts: tg.Parts})
+		}
 	}
 	return list
 }
@@ -125,7 +194,7 @@ func (t *targets) list() []health.Target {
 // unknown counts the targets of which nothing is known yet.
 func (t *targets) unknown() (n int) {
 	for _, tg := range t.byID {
-		if tg.state == health.Unknown {
+		if tg.state() == health.Unknown {
 			n++
 		}
 	}

@@ -30,10 +30,24 @@ type Mirror struct {
 	r        *Registry
 	dir, end string // keys from the first up to the second are the mirror's: "/gslb-live/error/ns1/", "/gslb-live/error/ns10"
 
-	mu   sync.Mutex
-	want map[string]string
+	mu    sync.Mutex
+	want  map[string]string
+	stats MirrorStats
 
 	changed chan struct{} // holds one: there is something new in want
+}
+
+// MirrorStats is what a mirror has written.
+type MirrorStats struct {
+	Writes int64     // of keys, deletes among them
+	Last   time.Time // zero: none yet
+}
+
+// Stats may be called by any goroutine.
+func (m *Mirror) Stats() MirrorStats {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.stats
 }
 
 // Mirror makes a mirror of the live keys below dir, such as "report/fra1", which must be nobody
@@ -245,6 +259,10 @@ func (m *Mirror) write(ctx context.Context, c *clientv3.Client, l *lease, batch 
 	if _, err := c.Txn(ctx).Then(ops...).Commit(); err != nil {
 		return err
 	}
+	m.mu.Lock()
+	m.stats.Writes += int64(len(batch))
+	m.stats.Last = time.Now()
+	m.mu.Unlock()
 	for _, ch := range batch {
 		if ch.gone {
 			delete(l.have, ch.key)

@@ -25,7 +25,7 @@ import (
 // Config of a Server.
 type Config struct {
 	Listen     string                          // host:port; no default, since who reaches it sees the configuration
-	Snapshot   *atomic.Pointer[zones.Snapshot] // nil until there is one
+	Snapshot   *atomic.Pointer[zones.Snapshot] // holds nil until there is one; nil: there is no /explain
 	Ready      func() (ok bool, why string)    // whether queries are answered, and if not, why not
 	Notes      func() []string                 // what an operator should know beside that, one line each; may be nil
 	Status     func() any                      // how the server stands, to be JSON: an object; nil: there is no /status
@@ -89,10 +89,12 @@ func (s *Server) Serve(ctx context.Context) error {
 	return nil
 }
 
-const index = `/explain  how a query is answered, and why: ?name=NAME, and if need be type, client, subnet, random; format=text for people
-/status   how this server stands, as JSON
+const indexExplain = `/explain  how a query is answered, and why: ?name=NAME, and if need be type, client, subnet, random; format=text for people
+`
+
+const index = `/status   how this process stands, as JSON
 /metrics  counters for Prometheus
-/readyz   200 once queries are answered, and what an operator should know
+/readyz   200 once it does its work, and what an operator should know
 /healthz  200 while the process runs
 `
 
@@ -101,6 +103,9 @@ func handler(cfg Config) http.Handler {
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/" {
 			w.WriteHeader(http.StatusNotFound)
+		}
+		if cfg.Snapshot != nil {
+			io.WriteString(w, indexExplain)
 		}
 		io.WriteString(w, index)
 	})
@@ -117,7 +122,9 @@ func handler(cfg Config) http.Handler {
 		writeNotes(w, cfg)
 	})
 	mux.Handle("GET /metrics", metrics(cfg.Collectors))
-	mux.Handle("GET /explain", explainer{cfg})
+	if cfg.Snapshot != nil {
+		mux.Handle("GET /explain", explainer{cfg})
+	}
 	if cfg.Status != nil {
 		mux.Handle("GET /status", statuser{cfg})
 	}

@@ -108,8 +108,8 @@ func TestReadiness(t *testing.T) {
 		{waiting, "/healthz", 200, "ok\n"},
 		{waiting, "/readyz", 503, "not ready: the registry has not been read\n"},
 		{waiting, "/explain?name=www.example.com", 503, "not ready: the registry has not been read\n"},
-		{ready, "/", 200, index},
-		{ready, "/nothere", 404, index},
+		{ready, "/", 200, indexExplain + index},
+		{ready, "/nothere", 404, indexExplain + index},
 	} {
 		if w := get(test.cfg, test.path); w.Code != test.code || w.Body.String() != test.body {
 			t.Errorf("%s: %d %q, want %d %q", test.path, w.Code, w.Body, test.code, test.body)

@@ -32,7 +32,7 @@ type Config struct {
 
 	ImageInterval time.Duration // at least, between two disk images
 	DNS           DNSConfig
-	HTTPListen    string // host:port
+	HTTPListen    string // host:port; "" = none, of a checker
 	Geo           GeoConfig
 	Checker       CheckerConfig
 	Etcd          EtcdConfig
@@ -58,8 +58,16 @@ type GeoConfig struct {
 
 // CheckerConfig is what is said under checker.
 type CheckerConfig struct {
+	Enabled     bool // of serve
+	ID          string
 	Allow, Deny []netip.Prefix
 	ExecDir     string // "" = no commands are run
+	Sentinels   []netip.AddrPort
+}
+
+// looks is how checks are made.
+func (c *Config) looks(log *slog.Logger) check.Config {
+	return check.Config{Networks: c.networks(), ExecDir: c.Checker.ExecDir, Log: log}
 }
 
 // networks are those that checks may touch. What is on this host may be checked for a registry that is
@@ -145,6 +153,12 @@ func (c *Config) options() []option {
 			"directory of what must outlive the process"},
 		{"image_interval", "10s", duration(&c.ImageInterval, 100*time.Millisecond, time.Hour),
 			"how often at most the disk image of what is served is written, into the data directory"},
+		{"checker.enabled", "true", boolean(&c.Checker.Enabled),
+			"whether the server checks the members itself, beside what checkers report"},
+		{"checker.sentinels", "", sentinelList(&c.Checker.Sentinels),
+			"addresses that always answer: while none of a family does, no member of it is said to be down (default none)"},
+		{"checker.id", "", named("id", text("name", &c.Checker.ID, checkCheckerID)),
+			"name of this checker among all checkers (default the host name)"},
 		{"etcd.endpoints", "", list("endpoint", &c.Etcd.Endpoints, checkEndpoint),
 			"etcd that holds the registry (default an embedded one in the data directory)"},
 		{"etcd.listen", "127.0.0.1:2379", text("host:port", &c.Etcd.Listen, checkEtcdListen),
@@ -178,12 +192,17 @@ func (c *Config) complete() error {
 	if c.DNS.Workers == 0 {
 		c.DNS.Workers = runtime.GOMAXPROCS(0) // minds the CPU limit of a container
 	}
-	if c.ServerName == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			return fmt.Errorf("server_name: not said, and the host name is not known: %w", err)
+	for _, name := range []struct {
+		key   string
+		field *string
+	}{{"server_name", &c.ServerName}, {"checker.id", &c.Checker.ID}} {
+		if *name.field == "" {
+			host, err := os.Hostname()
+			if err != nil {
+				return fmt.Errorf("%s: not said, and the host name is not known: %w", name.key, err)
+			}
+			*name.field = nameOfHost(host)
 		}
-		c.ServerName = nameOfHost(host)
 	}
 	if c.DNS.NSID == "" {
 		c.DNS.NSID = c.ServerName
@@ -239,9 +258,24 @@ func (o option) env() string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(o.key, ".", "_"))
 }
 
-// addServeFlags adds the flags of all options, and --config.
+// addServeFlags adds the flags of all options of a server, and --config.
 func addServeFlags(flags *pflag.FlagSet) {
-	addFlags(flags, func(string) bool { return true })
+	addFlags(flags, ofServe)
+}
+
+// addCheckerFlags adds the flags of all options of a checker, and --config.
+func addCheckerFlags(flags *pflag.FlagSet) {
+	addFlags(flags, ofChecker)
+	flags.Lookup("http-listen").DefValue = "" // a server beside it may have the usual one
+}
+
+// ofServe says whether an option is one of a server's.
+func ofServe(key string) bool { return key != "checker.id" }
+
+// ofChecker says whether an option is one of a checker's.
+func ofChecker(key string) bool {
+	return strings.HasPrefix(key, "checker.") && key != "checker.enabled" || strings.HasPrefix(key, "etcd.") && key != "etcd.listen" ||
+		strings.HasPrefix(key, "log.") || key == "site" || key == "http.listen"
 }
 
 // addEtcdFlags adds the flags of a client of the registry, and --config.
@@ -280,13 +314,17 @@ func (f *flagText) Set(s string) error {
 	return nil
 }
 
-// configReference describes every option, for people.
-func configReference() string {
+// configReference describes the options that have a flag, or may not have one, for people.
+func configReference(flags *pflag.FlagSet) string {
 	var b strings.Builder
 	for _, o := range new(Config).options() {
+		f := flags.Lookup(o.flag())
+		if f == nil && !o.secret {
+			continue
+		}
 		fmt.Fprintf(&b, "%s %s\n    %s", o.key, o.form, o.doc)
-		if o.def != "" {
-			fmt.Fprintf(&b, " (default %s)", o.def)
+		if f != nil && f.DefValue != "" {
+			fmt.Fprintf(&b, " (default %s)", f.DefValue)
 		}
 		if o.secret {
 			fmt.Fprintf(&b, "\n    environment %s, no flag\n", o.env())
@@ -346,8 +384,12 @@ func (o option) find(flags *pflag.FlagSet, env map[string]string, file configFil
 	if v := file.Get(o.key); v != nil {
 		return v, file.at(o.key)
 	}
-	if o.def != "" {
-		return words(o.def), "default of " + o.key
+	def := o.def
+	if f := flags.Lookup(o.flag()); f != nil {
+		def = f.DefValue
+	}
+	if def != "" {
+		return words(def), "default of " + o.key
 	}
 	return nil, ""
 }

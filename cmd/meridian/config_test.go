@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -46,7 +48,7 @@ func TestConfigDefaults(t *testing.T) {
 	if c.DNS.Workers < 1 || c.ServerName == "" || c.DNS.NSID != c.ServerName {
 		t.Errorf("workers %d, server name %q, NSID %q: expected all known", c.DNS.Workers, c.ServerName, c.DNS.NSID)
 	}
-	c.DNS.Workers, c.ServerName, c.DNS.NSID = 0, "", ""
+	c.DNS.Workers, c.ServerName, c.DNS.NSID, c.Checker.ID = 0, "", "", ""
 	want := Config{
 		DataDir: "/var/lib/meridian",
 
@@ -54,6 +56,7 @@ func TestConfigDefaults(t *testing.T) {
 		DNS:           DNSConfig{Listen: []string{":53"}, TCPMax: 1000, TCPMaxPerClient: 100, TCPIdle: 10 * time.Second},
 		HTTPListen:    "127.0.0.1:8053",
 		Geo:           GeoConfig{Interval: 2 * time.Second},
+		Checker:       CheckerConfig{Enabled: true},
 		Etcd:          EtcdConfig{Listen: "127.0.0.1:2379", Prefix: "/gslb"},
 		Log:           LogConfig{Level: slog.LevelInfo, Format: "text"},
 	}
@@ -75,6 +78,7 @@ var everything = Config{
 	},
 	HTTPListen: "localhost:80",
 	Geo:        GeoConfig{Databases: []string{"/geo/city.mmdb", "asn.mmdb"}, Interval: time.Minute},
+	Checker:    CheckerConfig{ID: "fra-1", Sentinels: []netip.AddrPort{netip.MustParseAddrPort("9.9.9.9:53"), netip.MustParseAddrPort("[2620:fe::fe]:53")}},
 	Etcd: EtcdConfig{
 		Endpoints: []string{"10.0.0.1:2379", "https://etcd1.example.net:2379"},
 		Listen:    "[::1]:1", Prefix: "/a/b", Username: "me", Password: "a,b: c",
@@ -102,6 +106,10 @@ http:
 geo:
   databases: [/geo/city.mmdb, asn.mmdb]
   interval: 1m
+checker:
+  enabled: false
+  id: fra-1
+  sentinels: ["9.9.9.9:53", "[2620:fe::fe]:53"]
 etcd:
   endpoints: 10.0.0.1:2379, https://etcd1.example.net:2379
   listen: "[::1]:1"
@@ -119,6 +127,7 @@ log:
 "dns":{"listen":["192.0.2.1:53","[2001:db8::1]:53"],"workers":3,"tcp_max":7,"tcp_max_per_client":5,"tcp_idle":"1.5s",
 "nsid":"fra, 1","version":"9.9"},
 "http":{"listen":"localhost:80"},"geo":{"databases":["/geo/city.mmdb","asn.mmdb"],"interval":"1m"},
+"checker":{"enabled":false,"id":"fra-1","sentinels":["9.9.9.9:53","[2620:fe::fe]:53"]},
 "etcd":{"endpoints":["10.0.0.1:2379","https://etcd1.example.net:2379"],"listen":"[::1]:1","prefix":"/a/b",
 "username":"me","password":"a,b: c","cert_file":"c.pem","key_file":"k.pem","ca_file":"ca.pem"},
 "log":{"level":"warn","format":"json"}}`
@@ -137,6 +146,9 @@ dns.version = "9.9"
 http.listen = "localhost:80"
 geo.databases = ["/geo/city.mmdb", "asn.mmdb"]
 geo.interval = "1m"
+checker.enabled = false
+checker.id = "fra-1"
+checker.sentinels = ["9.9.9.9:53", "[2620:fe::fe]:53"]
 [etcd]
 endpoints = ["10.0.0.1:2379", "https://etcd1.example.net:2379"]
 listen = "[::1]:1"
@@ -150,13 +162,15 @@ ca_file = "ca.pem"
 level = "warn"
 format = "json"
 `
-	secrets := []string{"MERIDIAN_ETCD_USERNAME=me", "MERIDIAN_ETCD_PASSWORD=a,b: c"}
+	secrets := []string{"MERIDIAN_CHECKER_ID=fra-1", // it has a flag of meridian checker alone
+		"MERIDIAN_ETCD_USERNAME=me", "MERIDIAN_ETCD_PASSWORD=a,b: c"}
 	environ := append([]string{
 		"MERIDIAN_SERVER_NAME=ns1.example.net", "MERIDIAN_SITE=fra", "MERIDIAN_DATA_DIR=/tmp/m", "MERIDIAN_IMAGE_INTERVAL=2s",
 		"MERIDIAN_DNS_LISTEN=192.0.2.1:53, [2001:db8::1]:53", "MERIDIAN_DNS_WORKERS=3", "MERIDIAN_DNS_TCP_MAX=7",
 		"MERIDIAN_DNS_TCP_MAX_PER_CLIENT=5", "MERIDIAN_DNS_TCP_IDLE=1.5s", "MERIDIAN_DNS_NSID=fra, 1",
 		"MERIDIAN_DNS_VERSION=9.9", "MERIDIAN_HTTP_LISTEN=localhost:80",
 		"MERIDIAN_GEO_DATABASES=/geo/city.mmdb, asn.mmdb", "MERIDIAN_GEO_INTERVAL=1m",
+		"MERIDIAN_CHECKER_ENABLED=false", "MERIDIAN_CHECKER_SENTINELS=9.9.9.9:53,[2620:fe::fe]:53",
 		"MERIDIAN_ETCD_ENDPOINTS=10.0.0.1:2379,https://etcd1.example.net:2379", "MERIDIAN_ETCD_LISTEN=[::1]:1",
 		"MERIDIAN_ETCD_PREFIX=/a/b", "MERIDIAN_ETCD_CERT_FILE=c.pem", "MERIDIAN_ETCD_KEY_FILE=k.pem",
 		"MERIDIAN_ETCD_CA_FILE=ca.pem", "MERIDIAN_LOG_LEVEL=warn", "MERIDIAN_LOG_FORMAT=json",
@@ -167,6 +181,7 @@ format = "json"
 		"--dns-tcp-max-per-client=5", "--dns-tcp-idle=1.5s", "--dns-nsid=fra, 1", "--dns-version=9.9",
 		"--http-listen=localhost:80",
 		"--geo-database=/geo/city.mmdb", "--geo-database=asn.mmdb", "--geo-interval=1m",
+		"--checker-enabled=false", "--checker-sentinel=9.9.9.9:53", "--checker-sentinel=[2620:fe::fe]:53",
 		"--etcd-endpoints=10.0.0.1:2379,https://etcd1.example.net:2379", "--etcd-listen=[::1]:1",
 		"--etcd-prefix=/a/b", "--etcd-cert-file=c.pem", "--etcd-key-file=k.pem", "--etcd-ca-file=ca.pem",
 		"--log-level=warn", "--log-format=json",
@@ -278,6 +293,16 @@ func TestConfigErrors(t *testing.T) {
 			want: `FILE:2: geo.database: unknown key (did you mean "geo.databases"?)`},
 		{name: "interval out of range", args: []string{"--geo-interval=2h"},
 			want: `--geo-interval: 2h0m0s is out of range, expected 100ms to 1h0m0s`},
+		{name: "sentinel without a port", args: []string{"--checker-sentinel=9.9.9.9"},
+			want: `--checker-sentinel: "9.9.9.9" is not an address and TCP port such as "9.9.9.9:53" or "[2620:fe::fe]:53"`},
+		{name: "sentinel named twice", environ: env("MERIDIAN_CHECKER_SENTINELS=9.9.9.9:53,9.9.9.9:53"),
+			want: `MERIDIAN_CHECKER_SENTINELS: 9.9.9.9:53 is named twice`},
+		{name: "neither true nor false", args: []string{"--checker-enabled=no"},
+			want: `--checker-enabled: "no" is not true or false`},
+		{name: "text for true or false", file: "c.yaml", text: "checker:\n  enabled: 'yes'",
+			want: `FILE:2: checker.enabled: expected true or false, found text`},
+		{name: "id of a checker", environ: env("MERIDIAN_CHECKER_ID=fra/1"),
+			want: `MERIDIAN_CHECKER_ID: "fra/1" is not a name: expected 1 to 63 small letters, digits, dots, hyphens and underscores, a letter or digit at both ends, such as "fra-1"`},
 		{name: "number for text", file: "c.yaml", text: "etcd: {password: 1234, username: me}",
 			want: `FILE:1: etcd.password: expected text, found a number: put it in quotes`},
 		{name: "boolean for text", file: "c.yaml", text: "site: true",
@@ -416,7 +441,9 @@ func TestConfigKubernetes(t *testing.T) {
 func TestConfigOptions(t *testing.T) {
 	flags := pflag.NewFlagSet("serve", pflag.ContinueOnError)
 	addServeFlags(flags)
-	reference := configReference()
+	ofCheckers := pflag.NewFlagSet("checker", pflag.ContinueOnError)
+	addCheckerFlags(ofCheckers)
+	reference := configReference(flags) + configReference(ofCheckers)
 	var fields func(v reflect.Value) int
 	fields = func(v reflect.Value) int {
 		if v.Kind() != reflect.Struct {
@@ -433,7 +460,7 @@ func TestConfigOptions(t *testing.T) {
 		t.Errorf("%d options, %d fields", len(options), n)
 	}
 	for _, o := range options {
-		if f := flags.Lookup(o.flag()); (f == nil) != o.secret {
+		if f := cmp.Or(flags.Lookup(o.flag()), ofCheckers.Lookup(o.flag())); (f == nil) != o.secret {
 			t.Errorf("%s: flag %v, secret %v", o.key, f, o.secret)
 		}
 		if !strings.Contains(reference, "\n    "+o.doc) || !strings.Contains(reference, o.env()+"\n") && !o.secret {
@@ -444,7 +471,7 @@ func TestConfigOptions(t *testing.T) {
 		t.Error("the password has a flag")
 	}
 	usage := flags.FlagUsages()
-	if want := "--dns-listen host:port,...      addresses that answer DNS over UDP and TCP; without host, all addresses (default :53)"; !strings.Contains(usage, want) {
+	if want := "--dns-listen host:port,...            addresses that answer DNS over UDP and TCP; without host, all addresses (default :53)"; !strings.Contains(usage, want) {
 		t.Errorf("usage lacks %q:\n%s", want, usage)
 	}
 }

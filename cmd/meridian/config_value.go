@@ -113,6 +113,56 @@ func files(flag string, field *[]string) value {
 	return v
 }
 
+// named gives an option a flag of another name than its key's.
+func named(flag string, v value) value {
+	v.flagName = flag
+	return v
+}
+
+// sentinelList is a list of addresses and ports, whose flag names one of them.
+func sentinelList(field *[]netip.AddrPort) value {
+	var texts []string
+	return named("checker-sentinel", list("address:port", &texts, func(texts []string) error {
+		*field = nil
+		for _, text := range texts {
+			a, err := netip.ParseAddrPort(text)
+			if err != nil || a.Port() == 0 || a.Addr().Is4In6() {
+				return fmt.Errorf(`%q is not an address and TCP port such as "9.9.9.9:53" or "[2620:fe::fe]:53"`, text)
+			}
+			if slices.Contains(*field, a) {
+				return fmt.Errorf("%s is named twice", text)
+			}
+			*field = append(*field, a)
+		}
+		return nil
+	}))
+}
+
+// boolean is true or false.
+func boolean(field *bool) value {
+	return value{form: "true|false", set: func(raw any) error {
+		switch v := raw.(type) {
+		case bool:
+			*field = v
+			return nil
+		case words:
+			if v == "true" || v == "false" {
+				*field = v == "true"
+				return nil
+			}
+			return fmt.Errorf("%q is not true or false", string(v))
+		}
+		return fmt.Errorf("expected true or false, found %s", kindOf(raw))
+	}}
+}
+
+func checkCheckerID(s string) error {
+	if err := store.CheckName(s); err != nil {
+		return fmt.Errorf("%w, such as \"fra-1\"", err)
+	}
+	return nil
+}
+
 func checkFiles(paths []string) error {
 	for i, p := range paths {
 		switch {

@@ -20,6 +20,7 @@ type metrics struct {
 	dns      *server.Server
 	applier  *store.Applier
 	checker  *check.Runner
+	seen     *sentinels
 	registry *etcd.Registry
 }
 
@@ -52,7 +53,7 @@ var (
 	descMembers  = describe("pool_members", "Members of a pool by state: up with any address up, down with all down.", "pool", "state")
 
 	descLatch    = describe("pool_latch", "Tier at which failback of the pool is held; 0: it is not. Of pools whose failback is manual or takes a time.", "pool")
-	descLive     = describe("live_rejected_total", "Values of live keys (checker, rtt, load) that were wrong, and ignored.")
+	descLive     = describe("live_rejected_total", "Values of live keys (checker, report, rtt, load) that were wrong, and ignored.")
 	descWrong    = describe("live_wrong_keys", "Live keys whose value is wrong now.")
 	descUnplaced = describe("live_unplaced_checkers", "Checkers at a site of which nobody knows where it is: their round-trip times do not count.")
 
@@ -71,6 +72,10 @@ var (
 	descGeoNetworks = describe("geo_networks", "Networks of the geo database in use.", "path", "type")
 	descGeoFailed   = describe("geo_failed", "1 while what the file holds cannot be used.", "path")
 	descGeoFailures = describe("geo_failures_total", "Times that a geo database could not be read, or held what cannot be used.", "path")
+
+	descCheckers = describe("health_checkers", "Other checkers that are live: those whose reports count.")
+	descDisputed = describe("health_disputed", "Targets of which a site says otherwise than the count.")
+	descStale    = describe("health_stale", "Targets that no checker reports: the last state stays.")
 
 	descLooks   = describe("check_looks_total", "Looks of the checker at its targets.", "result")
 	descTargets = describe("check_targets", "Targets of the checker by state.", "state")
@@ -91,7 +96,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	gauge(descInfo, 1, version, m.cfg.ServerName, m.cfg.Site)
 	m.collectDNS(counter, gauge)
 	m.collectRegistry(counter, gauge)
-	m.collectChecks(counter, gauge)
+	collectChecks(m.checker, m.seen, counter, gauge)
 }
 
 type emitCount func(d *prometheus.Desc, v uint64, labels ...string)
@@ -192,6 +197,9 @@ func (m *statusMetrics) Collect(out chan<- prometheus.Metric) {
 	gauge(descRefused, bit(s.Refused != ""))
 	counter(descDrift, s.Drift)
 	gauge(descUnregistered, float64(s.Unregistered))
+	gauge(descCheckers, float64(s.Checkers))
+	gauge(descDisputed, float64(s.Disputed))
+	gauge(descStale, float64(s.Stale))
 	gauge(descFromImage, bit(s.Image))
 	if !s.ImageSaved.IsZero() {
 		gauge(descImageSaved, seconds(s.ImageSaved))
@@ -214,8 +222,8 @@ func (m *statusMetrics) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-func (m *metrics) collectChecks(counter emitCount, gauge emitGauge) {
-	s := m.checker.Stats()
+func collectChecks(runner *check.Runner, seen *sentinels, counter emitCount, gauge emitGauge) {
+	s := runner.Stats()
 	counter(descLooks, s.Successes, "success")
 	counter(descLooks, s.Failures, "failure")
 	counter(descLooks, s.Timeouts, "timeout")
@@ -223,6 +231,9 @@ func (m *metrics) collectChecks(counter emitCount, gauge emitGauge) {
 	gauge(descFlight, float64(s.InFlight))
 	for state, n := range s.Targets {
 		gauge(descTargets, float64(n), health.State(state).String())
+	}
+	for f, abstains := range seen.Abstains() {
+		gauge(descAbstains, bit(abstains), familyNames[f])
 	}
 }
 

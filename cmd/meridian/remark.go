@@ -70,6 +70,12 @@ func remarks(s store.Status, prefix string) (list []remark) {
 	if n := s.Unregistered; n > 0 {
 		wrong("unregistered", count(n, "member")+" unregistered: the lease has ended, and the check still says up", which)
 	}
+	if n := s.Stale; n > 0 {
+		wrong("stale", count(n, "target")+" stale: no checker reports it, so that the last state stays", "see to the checkers: etcdctl get --prefix "+prefix+"-live/checker/")
+	}
+	if n := s.Disputed; n > 0 {
+		list = append(list, remark{Kind: "disputed", Text: count(n, "target") + " disputed: a site says otherwise than the count", Do: "meridian explain NAME says which site"})
+	}
 	if n := s.Rejected; n > 0 {
 		wrong("rejected", count(n, "key")+" rejected: the last good value, if any, serves on", which)
 	}

@@ -34,13 +34,8 @@ func serveCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Answer DNS out of the registry, and check the members",
-		Long: `Answer DNS out of the registry, and check the members.
-
-Options come from flags, the environment (MERIDIAN_DNS_LISTEN for dns.listen) and a file (--config),
-in this order:
-
-` + configReference(),
-		Args: cobra.NoArgs,
+		Long:  `Answer DNS out of the registry, and check the members.`,
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(cmd.Flags(), os.Environ())
 			if err != nil {
@@ -52,6 +47,12 @@ in this order:
 		},
 	}
 	addServeFlags(c.Flags())
+	c.Long += `
+
+Options come from flags, the environment (MERIDIAN_DNS_LISTEN for dns.listen) and a file (--config),
+in this order:
+
+` + configReference(c.Flags())
 	return c
 }
 
@@ -101,11 +102,12 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, up func(context.Co
 			return err
 		}
 		defer stop()
-		checker := check.New(check.Config{Networks: cfg.networks(), ExecDir: cfg.Checker.ExecDir, Log: log})
+		checker := check.New(cfg.looks(log))
+		seen := newSentinels(cfg.Checker.Sentinels, checker, log)
 		standing := &standing{cfg, started, restored, applier, registry, own, saver, geography}
 		http, err := admin.Listen(admin.Config{
 			Listen: cfg.HTTPListen, Snapshot: &applier.Snapshot, Ready: applier.Ready, Log: log,
-			Collectors: []prometheus.Collector{&metrics{cfg, dns, applier, checker, registry}, &statusMetrics{standing.status, saver}},
+			Collectors: []prometheus.Collector{&metrics{cfg, dns, applier, checker, seen, registry}, &statusMetrics{standing.status, saver}},
 			Status:     func() any { return standing.status() },
 			Notes:      func() []string { return notes(standing.status(), cfg.Etcd.Prefix, time.Now()) },
 			Name:       cfg.ServerName, Site: cfg.Site,
@@ -119,7 +121,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, up func(context.Co
 		}
 		log.Info("meridian started", "version", version, "name", cfg.ServerName, "site", cfg.Site,
 			"dns", dns.Addrs(), "http", http.Addr(), "etcd", endpoints)
-		err = follow(ctx, cfg, parts{applier, checker, registry, saver, http, standing, geography}, func(ctx context.Context) error {
+		err = follow(ctx, cfg, parts{applier, checker, seen, registry, saver, http, standing, geography}, func(ctx context.Context) error {
 			if up == nil {
 				return nil
 			}
@@ -140,6 +142,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, up func(context.Co
 type parts struct {
 	applier   *store.Applier
 	checker   *check.Runner
+	seen      *sentinels
 	registry  *etcd.Registry
 	saver     *store.Saver
 	http      *admin.Server
@@ -150,7 +153,11 @@ type parts struct {
 // follow keeps what is served like the registry and the health of the members, until ctx is done.
 func follow(ctx context.Context, cfg Config, p parts, up func(context.Context) error) error {
 	faults, status := p.registry.Mirror("error/"+cfg.ServerName), p.registry.MirrorKey("server/"+cfg.ServerName)
-	p.applier.SetTargets = p.checker.Set
+	p.applier.Voter = health.Voter{Checker: "server/" + cfg.ServerName, Site: cmp.Or(cfg.Site, store.Nowhere)}
+	p.applier.Lapsed = p.registry.LiveLapsed
+	if cfg.Checker.Enabled {
+		p.applier.SetTargets = p.seen.Set
+	}
 	p.applier.SetFaults = func(list []store.Fault) { faults.Set(faultKeys(list)) }
 	p.applier.SetStatus = func(store.Status) { status.Set(p.standing.key()) }
 	latches := p.registry.Proposals(store.LatchYields)
@@ -171,8 +178,9 @@ func follow(ctx context.Context, cfg Config, p parts, up func(context.Context) e
 	for _, dir := range store.LiveDirs {
 		group.Go(func() error { p.registry.FollowLive(ctx, dir, p.applier.Live()); return nil })
 	}
-	group.Go(func() error { p.applier.Run(ctx, updates, p.checker.Changed(), p.checker.Take); return nil })
+	group.Go(func() error { p.applier.Run(ctx, updates, p.seen.Changed(), p.seen.Take); return nil })
 	group.Go(func() error { p.checker.Run(ctx); return nil })
+	group.Go(func() error { p.seen.Run(ctx); return nil })
 	group.Go(func() error { p.saver.Run(ctx, p.applier.Changed(), image); return nil })
 	if len(cfg.Geo.Databases) > 0 {
 		group.Go(func() error { p.geography.Run(ctx, cfg.Geo.Interval, p.applier.SetGeo); return nil })

@@ -40,8 +40,9 @@ func startInstanceWith(t *testing.T, dir string, change func(*Config)) *instance
 	ctx, cancel := context.WithCancel(context.Background())
 	cfg := Config{
 		ServerName: "ns1", Site: "here", DataDir: dir, HTTPListen: "127.0.0.1:0",
-		DNS:  DNSConfig{Listen: []string{"127.0.0.1:0", "[::1]:0"}, Workers: 2, TCPMax: 100, TCPIdle: time.Second},
-		Etcd: EtcdConfig{Listen: "127.0.0.1:0", Prefix: "/gslb"},
+		DNS:     DNSConfig{Listen: []string{"127.0.0.1:0", "[::1]:0"}, Workers: 2, TCPMax: 100, TCPIdle: time.Second},
+		Checker: CheckerConfig{Enabled: true},
+		Etcd:    EtcdConfig{Listen: "127.0.0.1:0", Prefix: "/gslb"},
 	}
 	change(&cfg)
 	up, ended := make(chan running, 1), make(chan error, 1)

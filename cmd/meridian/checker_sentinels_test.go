@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"meridian/health"
+	"meridian/health/check"
+)
+
+// network is what sentinels see: which of them answer, and after how long.
+type network struct {
+	mu    sync.Mutex
+	alive map[netip.AddrPort]bool
+	takes time.Duration
+	asked int
+}
+
+func (n *network) dial(ctx context.Context, a netip.AddrPort) error {
+	select {
+	case <-time.After(n.takes):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.asked++; n.alive[a] {
+		return nil
+	}
+	return errors.New("no answer")
+}
+
+func (n *network) set(a netip.AddrPort, alive bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.alive[a] = alive
+}
+
+var (
+	sentinelA = netip.MustParseAddrPort("192.0.2.101:53")
+	sentinelB = netip.MustParseAddrPort("192.0.2.102:53")
+	targetA   = health.TargetID{Check: "web", Addr: netip.MustParseAddrPort("192.0.2.1:80")}
+	targetB   = health.TargetID{Check: "web", Addr: netip.MustParseAddrPort("192.0.2.2:80")}
+	targetSix = health.TargetID{Check: "web", Addr: netip.MustParseAddrPort("[2001:db8::1]:80")}
+)
+
+// watched runs sentinels A and B, of which both answer at first.
+func watched(t *testing.T) (*sentinels, *network) {
+	n := &network{alive: map[netip.AddrPort]bool{sentinelA: true, sentinelB: true}, takes: 10 * time.Millisecond}
+	s := newSentinels([]netip.AddrPort{sentinelA, sentinelB}, check.New(check.Config{Log: slog.New(slog.DiscardHandler)}), slog.New(slog.DiscardHandler))
+	s.dial = n.dial
+	go s.Run(t.Context())
+	time.Sleep(time.Second)
+	return s, n
+}
+
+func (s *sentinels) sees(id health.TargetID, state health.State) {
+	s.fold([]health.Report{{TargetID: id, State: state, Reason: "as said"}})
+	synctest.Wait()
+}
+
+// expect says what is passed on within a time, by target.
+func (s *sentinels) expect(t *testing.T, when string, within time.Duration, want map[health.TargetID]health.State) {
+	t.Helper()
+	time.Sleep(within)
+	synctest.Wait()
+	got := map[health.TargetID]health.State{}
+	for _, r := range s.Take() {
+		got[r.TargetID] = r.State
+	}
+	if len(got) != len(want) {
+		t.Errorf("%s: %v, expected %v", when, got, want)
+	}
+	for id, state := range want {
+		if s, ok := got[id]; !ok || s != state {
+			t.Errorf("%s: %v, expected %v", when, got, want)
+		}
+	}
+}
+
+type states = map[health.TargetID]health.State
+
+func TestSentinels(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, n := watched(t)
+		s.sees(targetA, health.Up)
+		s.sees(targetSix, health.Down)
+		s.expect(t, "what is up, and a family without sentinels, at once", 0, states{targetA: health.Up, targetSix: health.Down})
+		s.sees(targetA, health.Down)
+		s.expect(t, "down, not borne out yet", 0, nil)
+		s.expect(t, "a sentinel answers", 10*time.Millisecond, states{targetA: health.Down})
+		s.sees(targetA, health.Down)
+		s.expect(t, "down for another reason", 0, states{targetA: health.Down})
+
+		// A round that has begun before a target is down says nothing of the time after.
+		n.takes = 500 * time.Millisecond
+		s.sees(targetB, health.Down)
+		time.Sleep(400 * time.Millisecond)
+		s.sees(targetA, health.Up)
+		s.sees(targetA, health.Down)
+		s.expect(t, "the first round", 100*time.Millisecond, states{targetB: health.Down, targetA: health.Up})
+		s.expect(t, "the second", 500*time.Millisecond, states{targetA: health.Down})
+		n.takes = 10 * time.Millisecond
+		s.sees(targetA, health.Up)
+		s.Take()
+
+		n.set(sentinelA, false)
+		s.sees(targetA, health.Down)
+		s.expect(t, "one sentinel is enough", 10*time.Millisecond, states{targetA: health.Down})
+		s.sees(targetA, health.Up)
+		s.Take()
+		n.set(sentinelB, false)
+		s.sees(targetA, health.Down)
+		s.expect(t, "none answers", 10*time.Millisecond, states{targetA: health.Unknown, targetB: health.Unknown})
+		if got := s.Abstains(); got != [...]bool{ipv4: true, ipv6: false} {
+			t.Errorf("abstains %v", got)
+		}
+		s.sees(targetB, health.Up)
+		s.sees(targetSix, health.Up)
+		s.expect(t, "meanwhile", 3*time.Second, states{targetSix: health.Up})
+		n.set(sentinelA, true)
+		s.expect(t, "it answers again", sentinelEvery, states{targetA: health.Down, targetB: health.Up})
+
+		// Without a cause too; and of targets that have gone nothing is passed on.
+		s.Set([]health.Target{{TargetID: targetB, Spec: &health.Check{TCP: &health.TCP{}, Interval: 1e9, Timeout: 1e9, Rise: 1, Fall: 1}}})
+		n.set(sentinelA, false)
+		s.expect(t, "a network goes unnoticed", sentinelEvery+time.Second, states{targetB: health.Unknown})
+	})
+}

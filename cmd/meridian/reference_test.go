@@ -83,6 +83,7 @@ var typeWords = map[reflect.Type]string{
 	reflect.TypeFor[spec.Share]():                  "share",
 	reflect.TypeFor[policy.MinUp]():                "whole number or share",
 	reflect.TypeFor[health.Quorum]():               "whole number or string",
+	reflect.TypeFor[health.From]():                 "list of strings",
 	reflect.TypeFor[health.Headers]():              "object: strings by name",
 	reflect.TypeFor[[]policy.Step]():               "list of steps",
 	reflect.TypeFor[time.Time]():                   "time",

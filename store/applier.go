@@ -29,6 +29,9 @@ type Applier struct {
 	// live keys report/<checker>/<pool>, by pool. It must not block, nor change them.
 	SetReports func(map[string]string)
 
+	// SetRTTs is SetReports, of the live keys rtt/<checker>/<pool>.
+	SetRTTs func(map[string]string)
+
 	// Voter is the own checker. Lapsed, where not nil, says whether live keys have been out of reach for longer
 	// than a lease. Both are set before Run.
 	Voter  health.Voter
@@ -49,6 +52,7 @@ type Applier struct {
 	located  chan struct{}                // of size one: it is another
 	recalled chan recalled
 	live     chan Update
+	rtts     roundTrips
 
 	mu      sync.Mutex
 	status  Status
@@ -128,7 +132,7 @@ func (a *Applier) LastImage() *Image { return a.registry.Image() }
 func (a *Applier) Run(ctx context.Context, updates <-chan Update, checked <-chan struct{}, take func() []health.Report) {
 	r := a.registry
 	r.targets.self = a.Voter
-	var reported map[string]string
+	var reported, measured map[string]string
 	if a.SetReports != nil {
 		r.Report()
 	}
@@ -177,6 +181,12 @@ func (a *Applier) Run(ctx context.Context, updates <-chan Update, checked <-chan
 			}
 			if r.CountDue(); a.Lapsed != nil && a.Lapsed() {
 				r.StandAlone()
+			}
+			if a.SetRTTs != nil {
+				if now, changed := r.RTTs(&a.rtts, measured); changed {
+					measured = now
+					a.SetRTTs(now)
+				}
 			}
 			a.age()
 			if rereads.due(r.refused != nil) {

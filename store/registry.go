@@ -42,6 +42,7 @@ type Registry struct {
 
 	live      live
 	uncounted map[*target]bool // that others have reported anew
+	rttsTold  map[string]*told // what this process's own checker has measured, by pool
 
 	within map[string]within          // members that are pools, by key
 	wanted map[string]map[string]bool // by the pool that they are, the keys of those
@@ -124,6 +125,7 @@ func NewRegistry(log *slog.Logger) *Registry {
 		rehealed:     map[string]bool{},
 		live:         newLive(),
 		uncounted:    map[*target]bool{},
+		rttsTold:     map[string]*told{},
 		within:       map[string]within{},
 		wanted:       map[string]map[string]bool{},
 		lie:          newLies(),

@@ -241,6 +241,30 @@ func TestTakeReports(t *testing.T) {
 	}
 }
 
+// A check says whose votes count, and how many it takes.
+func TestTakeReportsVoting(t *testing.T) {
+	for _, tt := range []struct{ voting, want string }{
+		{`"quorum":"any"`, "down ams says down; fra says up"},
+		{`"quorum":"all"`, "up fra says up; ams says down; 2 of 2 sites are needed"},
+		{`"from":["site:ams"]`, "down ams says down"},
+		{`"from":["site:fra"]`, "up "},
+		{`"from":["checker:b"]`, "unknown "},
+	} {
+		now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+		r := reporting(map[string]string{"check/http": `{"http":{}}`, "pool/p/policy": `{"check":"http"}`, "pool/p/member/m": "192.0.2.1"}, &now)
+		r.Apply(ofCluster(2, "check/http", `{"http":{},`+tt.voting+`}`))
+		r.sees(health.Up, "", "192.0.2.1")
+		r.TakeLive(liveKeys(3, "checker/a", `{"site":"ams"}`, "report/a/p", `{"m":{"192.0.2.1":{"state":"down","since":"2026-11-23T12:00:00Z"}}}`))
+		tg := r.targets.byID[targetAt(first)]
+		if got := tg.state().String() + " " + tg.reason; got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.voting, got, tt.want)
+		}
+		if n := len(r.Targets()); n != map[bool]int{true: 0, false: 1}[tt.voting == `"from":["site:ams"]` || tt.voting == `"from":["checker:b"]`] {
+			t.Errorf("%s: %d targets to check", tt.voting, n)
+		}
+	}
+}
+
 // A server that has lost etcd for longer than a lease decides alone, and what is stale is told.
 func TestApplierLapsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

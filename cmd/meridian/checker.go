@@ -90,9 +90,12 @@ func runChecker(ctx context.Context, cfg Config, log *slog.Logger, up func(check
 	if err != nil {
 		return spellOut(ctx, cfg, err)
 	}
+	applier := store.NewApplier(log)
+	looks := cfg.looks(log)
+	looks.Measured = applier.Measured
 	r := &reporter{
-		cfg: cfg, self: self, registry: registry, claim: claim,
-		applier: store.NewApplier(log), runner: check.New(cfg.looks(log)), reports: registry.Mirror("report/" + cfg.Checker.ID),
+		cfg: cfg, self: self, registry: registry, claim: claim, applier: applier, runner: check.New(looks),
+		reports: registry.Mirror("report/" + cfg.Checker.ID), rtts: registry.Mirror("rtt/" + cfg.Checker.ID),
 	}
 	r.seen = newSentinels(cfg.Checker.Sentinels, r.runner, log)
 	var http *admin.Server
@@ -144,13 +147,14 @@ type reporter struct {
 	runner   *check.Runner
 	seen     *sentinels
 	reports  *etcd.Mirror
+	rtts     *etcd.Mirror
 }
 
 // run has all parts work until ctx is done or one of them cannot.
 func (r *reporter) run(ctx context.Context, http *admin.Server) error {
 	r.applier.Voter = health.Voter{Checker: r.cfg.Checker.ID, Site: r.cfg.Site}
 	r.applier.SetTargets = r.seen.Set
-	r.applier.SetReports = r.reports.Set
+	r.applier.SetReports, r.applier.SetRTTs = r.reports.Set, r.rtts.Set
 	read, updates := make(chan store.Update), make(chan store.Update)
 	group, ctx := errgroup.WithContext(ctx)
 	if http != nil {
@@ -163,6 +167,7 @@ func (r *reporter) run(ctx context.Context, http *admin.Server) error {
 	group.Go(func() error { r.runner.Run(ctx); return nil })
 	group.Go(func() error { r.seen.Run(ctx); return nil })
 	group.Go(func() error { r.reports.Run(ctx); return nil })
+	group.Go(func() error { r.rtts.Run(ctx); return nil })
 	return group.Wait()
 }
 

@@ -106,6 +106,12 @@ func TestCheckers(t *testing.T) {
 	in.awaitMetric("meridian_health_stale 0")
 	in.givesAll(all...)
 
+	// What it takes is measured, too.
+	var rtts map[string]map[string]float64
+	if err := json.Unmarshal([]byte(in.liveKey("/gslb-live/rtt/fra-1/web", true)), &rtts); err != nil || len(rtts) != 3 || rtts["m0"][all[0]] <= 0 {
+		t.Errorf("round-trip times %v, %v", rtts, err)
+	}
+
 	// A liar, at a fourth site. Two of four say up after one has gone, which is no quorum either.
 	var lie strings.Builder
 	for i := range members {
@@ -139,7 +145,7 @@ func TestCheckers(t *testing.T) {
 	if _, body := in.get("/readyz"); !strings.Contains(body, "3 targets stale: ") {
 		t.Errorf("readyz does not tell:\n%s", body)
 	}
-	for _, dir := range []string{"checker/", "report/"} {
+	for _, dir := range []string{"checker/", "report/", "rtt/"} {
 		left, err := in.etcd.Get(t.Context(), "/gslb-live/"+dir, clientv3.WithPrefix())
 		if err != nil || len(left.Kvs) != 0 {
 			t.Errorf("%s: %v, %v is left", dir, err, left.Kvs)

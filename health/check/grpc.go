@@ -89,6 +89,8 @@ func (c *grpcCheck) ask(ctx context.Context, conn *grpcConn, kept bool, half tim
 		return errors.New("server has no health service (grpc.health.v1)")
 	case kept && ctx.Err() == nil && (code == codes.Unavailable || code == codes.DeadlineExceeded || code == codes.Canceled):
 		return errSilent
+	case code == codes.DeadlineExceeded: // the server may tell first: it knows the deadline
+		return context.DeadlineExceeded
 	default:
 		return fmt.Errorf("gRPC %v: %s", code, words(s.Message()))
 	}

@@ -120,8 +120,8 @@ func plainHTTP2(err error) error {
 		return plain(err)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("connection closed without an answer")
-	case strings.Contains(err.Error(), "looked like an HTTP/1.1 header"):
-		return errors.New("answer is not HTTP/2")
+	case strings.Contains(err.Error(), "looked like an HTTP/1.1 header"), strings.Contains(err.Error(), "could not be established"):
+		return errors.New("server does not speak HTTP/2, or closed the connection") // which of both is told depends on time
 	}
 	return fmt.Errorf("HTTP/2: %s", words(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "net/http: "), "http2: ")))
 }

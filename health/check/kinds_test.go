@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -201,7 +202,7 @@ func TestHTTP2Faults(t *testing.T) {
 	defer one.Close()
 	two := health.HTTP{HTTP2: true, Host: "a.example"}
 	t.Run("HTTP/1.1", func(t *testing.T) {
-		wantWords(t, look(t, at(t, one.Listener.Addr(), health.Check{HTTP: &two})), "answer is not HTTP/2")
+		wantWords(t, look(t, at(t, one.Listener.Addr(), health.Check{HTTP: &two})), "server does not speak HTTP/2, or closed the connection")
 	})
 	t.Run("HTTP/1.1 over TLS", func(t *testing.T) {
 		addr, _, _ := serveTLS(t, authority.leaf(time.Now().Add(-time.Hour), time.Now().Add(time.Hour), "a.example"))
@@ -260,14 +261,14 @@ func TestLoad(t *testing.T) {
 		{"0.5", "none"},
 		{"", "none"},
 	}
-	var header string
+	var header atomic.Value
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("endpoint-load-metrics", header)
+		w.Header().Set("endpoint-load-metrics", header.Load().(string))
 	}))
 	defer server.Close()
 	to := at(t, server.Listener.Addr(), health.Check{HTTP: &health.HTTP{}})
 	for _, test := range tests {
-		header = test.header
+		header.Store(test.header)
 		wantWords(t, look(t, to), "")
 		got := "none"
 		if to.seen.load != nil {

@@ -30,6 +30,7 @@ type Runner struct {
 	newProber func(*health.Check) prober
 	wake      chan struct{} // of size one: what is due first has changed
 	changed   chan struct{} // of size one: there are reports to take
+	turn      chan struct{} // of size one: held by who counts a look
 
 	mu      sync.Mutex
 	targets map[health.TargetID]*target
@@ -78,6 +79,7 @@ func newRunner(log *slog.Logger, newProber func(*health.Check) prober) *Runner {
 		newProber: newProber,
 		wake:      make(chan struct{}, 1),
 		changed:   make(chan struct{}, 1),
+		turn:      make(chan struct{}, 1),
 		reports:   map[health.TargetID]health.Report{},
 	}
 }
@@ -283,7 +285,12 @@ func (r *Runner) startDue(ctx context.Context, looks *sync.WaitGroup) time.Durat
 // look makes one look at t and folds its result in. ctx ends when t is dropped or Run ends.
 func (r *Runner) look(ctx context.Context, t *target) {
 	err := t.look(ctx)
-	for _, event := range r.count(ctx, t, err) {
+	// Not all at the lock: where thousands of looks end together on a busy machine, the collector
+	// walks all that wait for a sync.Mutex once for each of them.
+	r.turn <- struct{}{}
+	events := r.count(ctx, t, err)
+	<-r.turn
+	for _, event := range events {
 		event()
 	}
 }

@@ -40,8 +40,8 @@ func TestTCPConversation(t *testing.T) {
 		want    string
 	}{
 		{"redis", redis("+PONG\r\n"), health.TCP{Send: "PING\r\n", Expect: "+PONG"}, 0, ""},
-		{"redis that wants a password", redis("-NOAUTH Authentication required.\r\n"), health.TCP{Send: "PING\r\n", Expect: "+PONG"}, brief,
-			`timed out after 50ms: answer "-NOAUTH Authentication required.\r\n" does not contain "+PONG"`},
+		{"redis that wants a password", redis("-NOAUTH Authentication required.\r\n"), health.TCP{Send: "PING\r\n", Expect: "+PONG"}, spec.Duration(time.Second),
+			`timed out after 1s: answer "-NOAUTH Authentication required.\r\n" does not contain "+PONG"`},
 		{"redis that hangs", redis(""), health.TCP{Send: "PING\r\n", Expect: "+PONG"}, brief, "timed out after 50ms"},
 		{"smtp", smtp, health.TCP{ExpectRegexp: "^220 .*ESMTP"}, 0, ""},
 		{"smtp that is closing", says("421 too busy 220\r\n"), health.TCP{ExpectRegexp: "^220 "}, 0, `answer "421 too busy 220\r\n" does not match "^220 "`},
@@ -66,6 +66,17 @@ func TestTCPConversation(t *testing.T) {
 				t.Errorf("round trip %v", to.seen.rtt)
 			}
 		})
+	}
+}
+
+// In whatever pieces it comes, no more is looked at than is said.
+func TestTCPLimit(t *testing.T) {
+	c := &conversation{expect: []byte("here"), words: "does not contain"}
+	for dots, want := range map[int]bool{bodyLimit - 4: true, bodyLimit - 3: false} {
+		came := io.MultiReader(strings.NewReader("."), strings.NewReader(strings.Repeat(".", dots-1)+"here and more"))
+		if err := c.await(came); (err == nil) != want {
+			t.Errorf("after %d bytes: %v", dots, err)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -129,8 +130,13 @@ func TestWholeWithoutPart(t *testing.T) {
 func TestMeasured(t *testing.T) {
 	run(t, func(r *Runner, backend *fake, _ *bytes.Buffer) {
 		both, a, b := partsOf(t, health.Check{Any: []string{"a", "b"}})
+		var mu sync.Mutex
 		var told []health.Report
-		r.measured = func(report health.Report) { told = append(told, report) }
+		r.measured = func(report health.Report) {
+			mu.Lock()
+			defer mu.Unlock()
+			told = append(told, report)
+		}
 		half, full := 0.5, 1.0
 		backend.answers(a.TargetID, func(_ context.Context, t *target) error {
 			t.seen.rtt, t.seen.load = 20*time.Millisecond, &full

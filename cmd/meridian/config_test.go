@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"meridian/health/check"
 )
 
 // load is loadConfig with serve's flags, told args and environ, and of file, where it has text,
@@ -281,6 +283,12 @@ func TestConfigErrors(t *testing.T) {
 			want: `FILE:1: dns: expected a section, found a number`},
 		{name: "section where a value should be", file: "c.yaml", text: "site:\n  name: fra",
 			want: `FILE:1: site: expected text, found a section`},
+		{name: "no network", args: []string{"--checker-allow=10.0.0.0/8", "--checker-allow=localhost"},
+			want: `--checker-allow: "localhost" is not a network such as 10.0.0.0/8`},
+		{name: "network too long", environ: []string{"MERIDIAN_CHECKER_DENY=10.0.0.0/33"},
+			want: `MERIDIAN_CHECKER_DENY: "10.0.0.0/33" is not a network such as 10.0.0.0/8`},
+		{name: "commands anywhere", args: []string{"--checker-exec-dir=checks"},
+			want: `--checker-exec-dir: "checks" is not a path from the root, expected one such as /etc/meridian/checks`},
 		{name: "database named twice", args: []string{"--geo-database=a.mmdb", "--geo-database=b.mmdb", "--geo-database=a.mmdb"},
 			want: `--geo-database: "a.mmdb" is named twice`},
 		{name: "database without a path", environ: env("MERIDIAN_GEO_DATABASES=a.mmdb,"),
@@ -495,6 +503,39 @@ func TestConfigClient(t *testing.T) {
 		}
 		flags = pflag.NewFlagSet("apply", pflag.ContinueOnError)
 		addEtcdFlags(flags)
+	}
+}
+
+// What checks may touch, flags repeated, and the loopback where the registry is embedded.
+func TestCheckerNetworks(t *testing.T) {
+	loopback := []string{"127.0.0.0/8", "::1/128"}
+	for _, test := range []struct {
+		args                []string
+		wantAllow, wantDeny []string
+	}{
+		{nil, loopback, nil},
+		{[]string{"--etcd-endpoints=etcd1:2379"}, nil, nil},
+		{[]string{"--etcd-endpoints=etcd1:2379", "--checker-allow=127.0.0.0/8", "--checker-allow=fe80::1"}, []string{"127.0.0.0/8", "fe80::1/128"}, nil},
+		{[]string{"--checker-deny=10.0.0.0/8,192.0.2.1", "--checker-deny=127.0.0.0/8"}, loopback, []string{"10.0.0.0/8", "192.0.2.1/32", "127.0.0.0/8"}},
+	} {
+		flags := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+		addServeFlags(flags)
+		if err := flags.Parse(test.args); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := loadConfig(flags, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		prefixes := func(texts []string) (list []netip.Prefix) {
+			for _, text := range texts {
+				list = append(list, netip.MustParsePrefix(text))
+			}
+			return list
+		}
+		if got, want := cfg.networks(), check.NewNetworks(prefixes(test.wantAllow), prefixes(test.wantDeny)); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %v, want %v", test.args, got, want)
+		}
 	}
 }
 

@@ -77,9 +77,9 @@ func (c *Check) Complete() error {
 	switch len(said) {
 	case 0:
 		return spec.Errorf("", "expected one of %s", wordList(all, "and"))
+	case 1:
 	default:
 		return spec.Errorf("", "expected one of %s, found %s", wordList(all, "and"), wordList(said, "and"))
-	case 1:
 	}
 	if c.AtLeast != 0 && c.Of == nil {
 		return spec.Errorf("at_least", `expected "of" beside it`)

@@ -47,7 +47,7 @@ type report struct {
 	since  time.Time // the checker says so
 }
 
-func (t *target) state() health.State { return t.ballot.State }
+func (tg *target) state() health.State { return tg.ballot.State }
 
 // ref is a member's address in a pool that is served.
 type ref struct {

@@ -157,7 +157,7 @@ func (r *rig) startServer(args ...string) {
 	r.t.Helper()
 	args = append([]string{"serve",
 		"--dns-listen", r.dnsAddr(), "--http-listen", fmt.Sprintf("127.0.0.1:%d", r.httpPort),
-		"--etcd-endpoints", r.etcdAddr(), "--data-dir", r.path("server"), "--server-name", "ns1",
+		"--etcd-endpoints", r.etcdAddr(), "--checker-allow", "127.0.0.0/8", "--data-dir", r.path("server"), "--server-name", "ns1",
 		"--image-interval", imageEvery.String()}, args...)
 	r.server = startProcess(r.t, "meridian", r.path("server.log"), nil, nil, meridian(r.t), args...)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -35,15 +34,9 @@ The servers count one vote a site. It answers no queries, and keeps nothing on d
 Without --http-listen it has no HTTP.`,
 		Example: "  meridian checker --site fra --etcd-endpoints https://etcd1.example.net:2379",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(cmd.Flags(), os.Environ())
-			if err != nil {
-				return err
-			}
-			ctx, stop := untilSignal()
-			defer stop()
-			return runChecker(ctx, cfg, newLog(cfg.Log), nil)
-		},
+		RunE: untilStopped(func(ctx context.Context, cfg Config, log *slog.Logger) error {
+			return runChecker(ctx, cfg, log, nil)
+		}),
 	}
 	addCheckerFlags(c.Flags())
 	c.Long += `

@@ -36,15 +36,9 @@ func serveCommand() *cobra.Command {
 		Short: "Answer DNS out of the registry, and check the members",
 		Long:  `Answer DNS out of the registry, and check the members.`,
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(cmd.Flags(), os.Environ())
-			if err != nil {
-				return err
-			}
-			ctx, stop := untilSignal()
-			defer stop()
-			return serve(ctx, cfg, newLog(cfg.Log), nil)
-		},
+		RunE: untilStopped(func(ctx context.Context, cfg Config, log *slog.Logger) error {
+			return serve(ctx, cfg, log, nil)
+		}),
 	}
 	addServeFlags(c.Flags())
 	c.Long += `
@@ -54,6 +48,19 @@ in this order:
 
 ` + configReference(c.Flags())
 	return c
+}
+
+// untilStopped is a command that is configured as a server is, and runs until a signal stops it.
+func untilStopped(run func(context.Context, Config, *slog.Logger) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		cfg, err := loadConfig(cmd.Flags(), os.Environ())
+		if err != nil {
+			return err
+		}
+		ctx, stop := untilSignal()
+		defer stop()
+		return run(ctx, cfg, newLog(cfg.Log))
+	}
 }
 
 // running is what others may want of a server that is up.

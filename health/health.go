@@ -130,6 +130,12 @@ func (w Word) WithWeight(weight uint16) Word {
 	return w&^(0xffff<<weightShift) | Word(weight)<<weightShift
 }
 
+// Standing returns w with the states and the weight of as.
+func (w Word) Standing(as Word) Word {
+	const standing = 1<<(2*MaxAddrs) - 1 | 0xffff<<weightShift
+	return w&^standing | as&standing
+}
+
 // Cell is a Word in its place: one goroutine stores it, every worker loads it without a lock.
 type Cell struct{ v atomic.Uint64 }
 

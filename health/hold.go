@@ -32,15 +32,20 @@ func (h *Hold) Fold(s State, hold time.Duration, now time.Time) (shown State, un
 	if h.back.IsZero() {
 		h.back = now
 	}
-	until = h.back.Add(hold)
-	if again := h.returned.Add(2 * hold); !h.returned.IsZero() && again.After(until) {
-		until = again
-	}
-	if now.Before(until) {
+	if until = h.until(hold); now.Before(until) {
 		return Unknown, until
 	}
 	h.out, h.back, h.returned = false, time.Time{}, now
 	return Up, time.Time{}
+}
+
+// until is when an address that is up, and out, returns.
+func (h *Hold) until(hold time.Duration) time.Time {
+	until := h.back.Add(hold)
+	if again := h.returned.Add(2 * hold); !h.returned.IsZero() && again.After(until) {
+		return again
+	}
+	return until
 }
 
 // Recall undoes that the address went down, where that was not to be believed: see Gate. If it was

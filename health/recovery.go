@@ -104,6 +104,17 @@ func (c *Comeback) Recall(addr int) {
 	}
 }
 
+// Held is when an address returns that r holds back; zero: none does.
+func (c *Comeback) Held(addr int, r *Recovery) time.Time {
+	if addr >= len(c.holds) || c.holds[addr].back.IsZero() {
+		return time.Time{}
+	}
+	return c.holds[addr].until(time.Duration(r.Recover))
+}
+
+// Climbs is since when the member's weight does; zero: it does not.
+func (c *Comeback) Climbs() time.Time { return c.ramp.start }
+
 // sooner is the first of two times, of which zero is never.
 func sooner(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {

@@ -54,6 +54,7 @@ type more struct {
 	rtts     atomic.Pointer[rtts] // nil: nothing is measured
 	latch    atomic.Uint32        // see SetLatch
 	minUp    MinUp
+	scale    int // of the weights in the words; 0 is 1
 }
 
 // note is what is said of a member.
@@ -71,6 +72,7 @@ type Surroundings struct {
 	Maps    map[string]*geo.Map  // of which members serve tags; one that is missing matches nobody
 	Sites   map[string]geo.Point // of members; one that is missing is nowhere
 	Pools   []*Pool              // of members, by ID
+	Scale   int                  // of the weights that words will have: see health.Recovery; 0 is 1
 }
 
 // New compiles a pool. Members that no check watches are up, the others unknown. members are sorted
@@ -86,8 +88,8 @@ func New(name string, spec Spec, members []Member, in Surroundings) *Pool {
 	p.notes, p.Checked = &notes, spec.Check != ""
 	p.Steps, p.seed = spec.Chain(), hashOf(name)
 	isPool := func(m Member) bool { return m.Pool != "" }
-	if spec.MinUp != (MinUp{}) || slices.ContainsFunc(members, isPool) || slices.ContainsFunc(p.Steps, func(s Step) bool { return s.remembers() }) {
-		p.more = &more{minUp: spec.MinUp}
+	if spec.MinUp != (MinUp{}) || in.Scale > 1 || slices.ContainsFunc(members, isPool) || slices.ContainsFunc(p.Steps, func(s Step) bool { return s.remembers() }) {
+		p.more = &more{minUp: spec.MinUp, scale: in.Scale}
 	}
 	p.place(members, !p.Checked, in.Pools)
 	p.plain = slices.Equal(p.Steps, Policies[defaultPolicy]) && !p.nested
@@ -131,6 +133,15 @@ type reasons [health.MaxAddrs]string
 // SetHealth sets the state of a member's address, and the words of the check that led to it. Only
 // one goroutine calls it; decisions meanwhile see the member before or after, never between.
 func (p *Pool) SetHealth(member, addr int, s health.State, reason string) {
+	p.SetReason(member, addr, reason)
+	p.SetWord(member, p.Health(member).With(addr, s))
+}
+
+// SetReason sets why a member's address is in its state. The goroutine of SetHealth calls it.
+func (p *Pool) SetReason(member, addr int, reason string) {
+	if p.Reason(member, addr) == reason {
+		return
+	}
 	why := new(reasons)
 	note := &(*p.notes)[member]
 	if old := note.reasons.Load(); old != nil {
@@ -138,7 +149,23 @@ func (p *Pool) SetHealth(member, addr int, s health.State, reason string) {
 	}
 	why[addr] = reason
 	note.reasons.Store(why)
-	p.SetWord(member, p.Health(member).With(addr, s))
+}
+
+// Reason is what SetReason set.
+func (p *Pool) Reason(member, addr int) string {
+	if why := (*p.notes)[member].reasons.Load(); why != nil {
+		return why[addr]
+	}
+	return ""
+}
+
+// Scale is what the weights in the words of members are multiplied by, but for those that climb: see
+// health.Recovery.
+func (p *Pool) Scale() int {
+	if p.more == nil || p.more.scale == 0 {
+		return 1
+	}
+	return p.more.scale
 }
 
 // Health of a member.
@@ -210,9 +237,14 @@ func (p *Pool) Tiers() (tiers []TierState) {
 // least can be given.
 func (p *Pool) Derive(member int, child *Pool) (changed bool) {
 	before := p.Health(member)
-	w := before.With(int(IPv4), child.state(IPv4)).With(int(IPv6), child.state(IPv6))
+	w := child.Derived(before)
 	p.SetWord(member, w)
 	return w != before
+}
+
+// Derived is w, the word of a member that is the pool p, with its state.
+func (p *Pool) Derived(w health.Word) health.Word {
+	return w.With(int(IPv4), p.state(IPv4)).With(int(IPv6), p.state(IPv6))
 }
 
 // MinUp is how many members have to be up for the pool, as a member of another, to be.
@@ -250,13 +282,6 @@ func (p *Pool) state(f Family) health.State {
 		return health.Unknown
 	}
 	return health.Down
-}
-
-func (p *Pool) reason(member, addr int) string {
-	if why := (*p.notes)[member].reasons.Load(); why != nil {
-		return why[addr]
-	}
-	return ""
 }
 
 // FamilyOf an address that is no IPv4 in IPv6 form.

@@ -10,17 +10,19 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"meridian/health"
 	"meridian/spec"
 )
 
 // Spec is a pool's policy as an operator writes it: the value of pool/<pool>/policy.
 type Spec struct {
-	Policy  string         `json:"policy,omitzero"`   // a short name, that stands for a chain of steps; default "weighted"; one of the policies below
-	Steps   []Step         `json:"steps,omitzero"`    // the chain itself, in place of a short name; default that of policy; 1 to 16 steps, see below
-	Check   string         `json:"check,omitzero"`    // the check that watches the members' addresses; default none: they are up; the name of a check/<check>
-	OnEmpty []string       `json:"on_empty,omitzero"` // what becomes of an answer that nobody is left for, tried in order; default ["all"]; 1 to 16 of "all", "pool:<pool>", "nodata", "servfail"
-	MinUp   MinUp          `json:"min_up,omitzero"`   // as a member of another pool it is up while so many of its members are; default 1; 1 to 1000, or a share such as "50%"
-	Linger  *spec.Duration `json:"linger,omitzero"`   // how long a member whose lease has ended stays while its check says up; default "10m"; "0s" (not at all) to "24h"
+	Policy  string   `json:"policy,omitzero"`   // a short name, that stands for a chain of steps; default "weighted"; one of the policies below
+	Steps   []Step   `json:"steps,omitzero"`    // the chain itself, in place of a short name; default that of policy; 1 to 16 steps, see below
+	Check   string   `json:"check,omitzero"`    // the check that watches the members' addresses; default none: they are up; the name of a check/<check>
+	OnEmpty []string `json:"on_empty,omitzero"` // what becomes of an answer that nobody is left for, tried in order; default ["all"]; 1 to 16 of "all", "pool:<pool>", "nodata", "servfail"
+	MinUp   MinUp    `json:"min_up,omitzero"`   // as a member of another pool it is up while so many of its members are; default 1; 1 to 1000, or a share such as "50%"
+	health.Recovery
+	Linger *spec.Duration `json:"linger,omitzero"` // how long a member whose lease has ended stays while its check says up; default "10m"; "0s" (not at all) to "24h"
 }
 
 const (
@@ -69,7 +71,7 @@ func (s *Spec) Validate() error {
 	if l := s.LingerFor(); l < 0 || l > maxLinger {
 		return spec.Errorf("linger", "%v is out of range, expected 0s to 24h", l)
 	}
-	return nil
+	return s.Recovery.Validate()
 }
 
 const (

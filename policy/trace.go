@@ -30,7 +30,7 @@ type PoolTrace struct {
 // MemberTrace is a member as the run found it.
 type MemberTrace struct {
 	Member string   `json:"member"`
-	Weight uint16   `json:"weight"` // as it stands
+	Weight float64  `json:"weight"` // as it stands
 	Tier   uint16   `json:"tier"`
 	Site   string   `json:"site,omitzero"`
 	Pool   string   `json:"pool,omitzero"` // that the member is
@@ -83,7 +83,7 @@ func (t *Trace) start(r *run, why why) {
 
 func (r *run) memberTrace(i int) MemberTrace {
 	p, m, w := r.pool, &r.pool.Members[i], r.words[i]
-	mt := MemberTrace{Member: m.Name, Weight: w.Weight(), Tier: m.Tier, Site: m.Site, Pool: m.Pool, Health: w}
+	mt := MemberTrace{Member: m.Name, Weight: p.weight(w), Tier: m.Tier, Site: m.Site, Pool: m.Pool, Health: w}
 	for j := range 16 {
 		if p.seats[i].of(r.client.Family)&(1<<j) != 0 {
 			mt.Addrs = append(mt.Addrs, p.addrText(i, j)+" "+p.stateText(w.State(j), i, j))
@@ -101,6 +101,11 @@ func (r *run) memberTrace(i int) MemberTrace {
 	return mt
 }
 
+// weight is that of a member's word, to four digits where it climbs, in the terms in which it was written.
+func (p *Pool) weight(w health.Word) float64 {
+	return math.Round(float64(w.Weight())/float64(p.Scale())*1e4) / 1e4
+}
+
 // addrText is address i of a member, or what stands for it.
 func (p *Pool) addrText(member, i int) string {
 	switch m := &p.Members[member]; {
@@ -116,12 +121,10 @@ func (p *Pool) addrText(member, i int) string {
 func (p *Pool) stateText(s health.State, member, addr int) string {
 	m := &p.Members[member]
 	switch {
-	case m.Pool != "":
-		return s.String()
-	case !p.Checked || m.CNAME != "" && m.Checks == 0:
+	case m.Pool == "" && !p.Checked || m.CNAME != "" && m.Checks == 0:
 		return "up (not checked)"
 	}
-	if why := p.reason(member, addr); why != "" {
+	if why := p.Reason(member, addr); why != "" {
 		return s.String() + " (" + why + ")"
 	}
 	return s.String()

@@ -17,7 +17,7 @@ func traceText(t *Trace) string {
 	for _, run := range t.Runs {
 		fmt.Fprintf(&b, "%s: %s\n", run.Pool, run.Why)
 		for _, m := range run.Members {
-			fmt.Fprintf(&b, "  %s w%d t%d", m.Member, m.Weight, m.Tier)
+			fmt.Fprintf(&b, "  %s w%v t%d", m.Member, m.Weight, m.Tier)
 			if m.Site != "" {
 				b.WriteString(" @" + m.Site)
 			}

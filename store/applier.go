@@ -163,8 +163,6 @@ func (a *Applier) Run(ctx context.Context, updates <-chan Update, checked <-chan
 			}
 			if len(reports) > 0 {
 				signal(a.changed)
-				r.Relatch()
-				a.lapse()
 			}
 		case u := <-a.live:
 			r.TakeLive(u)
@@ -182,6 +180,7 @@ func (a *Applier) Run(ctx context.Context, updates <-chan Update, checked <-chan
 			if r.CountDue(); a.Lapsed != nil && a.Lapsed() {
 				r.StandAlone()
 			}
+			r.Return()
 			if a.SetRTTs != nil {
 				if now, changed := r.RTTs(&a.rtts, measured); changed {
 					measured = now
@@ -194,6 +193,11 @@ func (a *Applier) Run(ctx context.Context, updates <-chan Update, checked <-chan
 			}
 		case <-late:
 			overdue = true
+		}
+		if r.Believe(); len(r.rehealed) > 0 {
+			signal(a.changed)
+			r.Relatch()
+			a.lapse()
 		}
 		if r.relatched {
 			a.tellLatches()
@@ -276,7 +280,7 @@ func (a *Applier) age() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.measure = measure
-	a.status.Checkers, a.status.Stale, a.status.Disputed = votes.Checkers, votes.Stale, votes.Disputed
+	a.status.Checkers, a.status.Stale, a.status.Disputed, a.status.Doubted = votes.Checkers, votes.Stale, votes.Disputed, votes.Doubted
 }
 
 // tellLatches passes on which failbacks this server holds.

@@ -15,7 +15,7 @@ func (b *batch) lingers(e Entry, now time.Time) bool {
 		return false
 	}
 	p, name := b.memberOf(e.Key)
-	if p == nil || !p.keeps(name, 0) {
+	if p == nil || !b.keeps(p, name, 0) {
 		return false
 	}
 	b.unregistered[e.Key], b.dirty[p.name] = now, true
@@ -36,9 +36,9 @@ func (r *Registry) memberOf(key string) (*pool, string) {
 }
 
 // keeps says whether a member that has been without a lease for some time may stay.
-func (p *pool) keeps(member string, since time.Duration) bool {
+func (r *Registry) keeps(p *pool, member string, since time.Duration) bool {
 	m := p.members[member]
-	return m != nil && since < p.linger() && p.isUp(member)
+	return m != nil && since < p.linger() && r.isUp(p, member)
 }
 
 func (p *pool) linger() time.Duration {
@@ -50,11 +50,14 @@ func (p *pool) linger() time.Duration {
 
 // isUp says whether a check says of any of the member's addresses that it is up. Nobody looks at one that
 // leaves.
-func (p *pool) isUp(member string) bool {
+func (r *Registry) isUp(p *pool, member string) bool {
 	if p.policy == nil || p.policy.value.Check == "" || p.compiled == nil {
 		return false
 	}
 	i := p.compiled.Member(member)
+	if c := r.comebacks[p.name]; i >= 0 && c != nil && c.pool == p.compiled {
+		return c.members[i].stands.Up() != 0 // though it may be held back
+	}
 	return i >= 0 && p.compiled.Health(i).Up() != 0
 }
 
@@ -78,7 +81,7 @@ func (r *Registry) Lapsed() (deletes []Entry) {
 		if r.guard.held.has(key) {
 			continue
 		}
-		if p, name := r.memberOf(key); p == nil || !p.keeps(name, now.Sub(since)) {
+		if p, name := r.memberOf(key); p == nil || !r.keeps(p, name, now.Sub(since)) {
 			deletes = append(deletes, Entry{Key: key, Deleted: true, Revision: r.snapshot.Revision})
 		}
 	}

@@ -62,7 +62,7 @@ func TestLint(t *testing.T) {
 	for _, c := range []struct{ name, old, new, want string }{
 		{"good", "", "", ""},
 		{"field in a later line", `"check": "web"`, `"chekc": "web"`,
-			"9: pool/shop/policy: chekc: unknown field (did you mean \"check\"?), expected policy, steps, check, on_empty, min_up, linger\n"},
+			"9: pool/shop/policy: chekc: unknown field (did you mean \"check\"?), expected policy, steps, check, on_empty, min_up, recover, ramp, linger\n"},
 		{"line of a string", `10 mail\n20 mail2`, `10 mail\nmail2`,
 			"4: zone/example.com/name/@/MX: line 2: \"mail2\" is not RDATA of type MX (bad MX Pref), expected such as: 10 mail.example.net.\n"},
 		{"missing reference", `"site/fra": {},`, ``,

@@ -129,13 +129,14 @@ func (b *batch) compile(p *pool) {
 	p.lastMembers = p.serving()
 	before := p.compiled
 	p.compiled = policy.New(p.name, written, members, policy.Surroundings{
-		OnEmpty: onEmpty, Maps: b.mapsOf(p), Sites: b.sitesOf(p), Pools: b.edit.Pools(),
+		OnEmpty: onEmpty, Maps: b.mapsOf(p), Sites: b.sitesOf(p), Pools: b.edit.Pools(), Scale: b.scale(p, members),
 	})
 	if before != nil && before.OfNames != p.compiled.OfNames {
 		b.flipped[p.id] = true
 	}
 	b.watch(p, complaints)
 	b.override(p)
+	b.comeBack(p)
 	b.measured(p)
 	b.latch(p)
 	b.edit.SetPool(p.id, p.compiled)
@@ -173,10 +174,11 @@ func (b *batch) compileDeleted(p *pool) {
 		written = p.lastPolicy.value
 	}
 	p.compiled = policy.New(p.name, written, p.compiled.Members, policy.Surroundings{
-		OnEmpty: p.compiled.OnEmpty, Maps: b.mapsOf(p), Sites: b.sitesOf(p), Pools: b.edit.Pools(),
+		OnEmpty: p.compiled.OnEmpty, Maps: b.mapsOf(p), Sites: b.sitesOf(p), Pools: b.edit.Pools(), Scale: b.scale(p, p.compiled.Members),
 	})
 	b.watch(p, map[string]string{})
 	b.override(p)
+	b.comeBack(p)
 	b.edit.SetPool(p.id, p.compiled)
 }
 
@@ -317,6 +319,7 @@ func (b *batch) dropPool(p *pool) {
 	b.lie.forget(p.name)
 	b.fall.forget(p.name)
 	b.unlatch(p.name)
+	delete(b.comebacks, p.name)
 	b.live.forget(func(pool, _ string) bool { return pool == p.name })
 	b.poolIDs[p.id], b.freeIDs = nil, append(b.freeIDs, p.id)
 	b.edit.SetPool(p.id, nil)

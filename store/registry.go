@@ -34,6 +34,7 @@ type Registry struct {
 	relatched bool                                // latched has changed
 	rehealed  map[string]bool                     // pools whose members have other states since their latch was looked at
 
+	comebacks map[string]*comebacks // by pool
 	live      live
 	uncounted map[*target]bool // that others have reported anew
 	rttsTold  map[string]*told // what this process's own checker has measured, by pool
@@ -117,6 +118,7 @@ func NewRegistry(log *slog.Logger) *Registry {
 		latches:      map[string]*object[health.Latch]{},
 		latched:      map[string]*latched{},
 		rehealed:     map[string]bool{},
+		comebacks:    map[string]*comebacks{},
 		live:         newLive(),
 		uncounted:    map[*target]bool{},
 		rttsTold:     map[string]*told{},
@@ -126,6 +128,7 @@ func NewRegistry(log *slog.Logger) *Registry {
 		fall:         newLies(),
 	}
 	r.targets.derive, r.targets.heard = r.derive, r.hearAll
+	r.targets.show, r.targets.recall = r.show, r.recall
 	r.targets.now = func() time.Time { return r.now() }
 	return r
 }

@@ -27,6 +27,7 @@ func (r *Registry) sees(state health.State, reason string, addrs ...string) {
 		id := health.TargetID{Check: "http", Addr: netip.AddrPortFrom(netip.MustParseAddr(addr), 80)}
 		r.targets.report(health.Report{TargetID: id, State: state, Reason: reason})
 	}
+	r.Believe()
 }
 
 // ofCluster is an update of the registry, of cluster 1.
@@ -223,6 +224,7 @@ func TestTakeReports(t *testing.T) {
 			now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 			r := reporting(twoPools, &now)
 			tt.do(r, &now)
+			r.Believe()
 			tg := r.targets.byID[targetAt(first)]
 			if got := tg.state().String() + " " + tg.reason; got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
@@ -255,6 +257,7 @@ func TestTakeReportsVoting(t *testing.T) {
 		r.Apply(ofCluster(2, "check/http", `{"http":{},`+tt.voting+`}`))
 		r.sees(health.Up, "", "192.0.2.1")
 		r.TakeLive(liveKeys(3, "checker/a", `{"site":"ams"}`, "report/a/p", `{"m":{"192.0.2.1":{"state":"down","since":"2026-11-23T12:00:00Z"}}}`))
+		r.Believe()
 		tg := r.targets.byID[targetAt(first)]
 		if got := tg.state().String() + " " + tg.reason; got != tt.want {
 			t.Errorf("%s: got %s, want %s", tt.voting, got, tt.want)

@@ -29,6 +29,7 @@ type Status struct {
 	Checkers int `json:"checkers,omitzero"` // others whose reports count
 	Stale    int `json:"stale,omitzero"`    // targets that no checker reports: the last state stays
 	Disputed int `json:"disputed,omitzero"` // targets of which a site says otherwise than the count
+	Doubted  int `json:"doubted,omitzero"`  // targets that turned down with a mass of others, and are not believed to be before a second round
 
 	Alarms     []string  `json:"alarms,omitzero"`      // of the embedded etcd, such as "NOSPACE"
 	ImageSaved time.Time `json:"image_saved,omitzero"` // when the disk image was last written or read

@@ -12,14 +12,19 @@ import (
 type targets struct {
 	byID    map[health.TargetID]*target
 	byPool  map[string][]watched
-	known   map[health.TargetID]health.Report // from before, of targets that are not there (yet)
-	changed bool                              // since list was last called
-	derive  func(pool string)                 // called where the state of a member of that pool may have changed
+	known   map[health.TargetID]health.Report          // from before, of targets that are not there (yet)
+	changed bool                                       // since list was last called
+	show    func(r ref, s health.State, reason string) // has a member that is served be in that state
+	recall  func(r ref)                                // takes back that it was down
+	derive  func(pool string)                          // called where the state of a member of that pool may have changed
 	now     func() time.Time
 
 	self  health.Voter                  // this process's own checker
 	heard func(t *target) bool          // takes in what others report of a target, if anything
 	alone bool                          // what others report does not count
+	gate  health.Gate                   // that what turns down passes
+	doubt map[*target]bool              // what has turned down, or is asked for again: settled by believe
+	found int                           // targets of which something is known
 	first bool                          // the first round of checks is over: who nobody has reported is stale
 	again map[health.TargetID]time.Time // when to count though nothing is reported
 	votes VoteStats
@@ -33,9 +38,10 @@ type target struct {
 	reason string // in words, why it is not simply up
 	refs   []ref
 
-	ballot  health.Ballot // its State is the target's
+	ballot  health.Ballot // its State is the target's, but where that is held
 	tally   health.Tally  // of the last count
 	counted bool
+	held    bool              // it was up, and is taken for up, though it is counted down: see health.Gate
 	own     report            // what this process's own checker says
 	others  map[string]string // why the target is down, in the words of each other checker that says so
 }
@@ -47,7 +53,12 @@ type report struct {
 	since  time.Time // the checker says so
 }
 
-func (tg *target) state() health.State { return tg.ballot.State }
+func (tg *target) state() health.State {
+	if tg.held {
+		return health.Up
+	}
+	return tg.ballot.State
+}
 
 // ref is a member's address in a pool that is served.
 type ref struct {
@@ -63,7 +74,7 @@ type watched struct {
 
 func newTargets() *targets {
 	return &targets{byID: map[health.TargetID]*target{}, byPool: map[string][]watched{},
-		known: map[health.TargetID]health.Report{}, again: map[health.TargetID]time.Time{}}
+		known: map[health.TargetID]health.Report{}, again: map[health.TargetID]time.Time{}, doubt: map[*target]bool{}}
 }
 
 // set replaces what is watched for a pool. What is known of a target stays known.
@@ -77,6 +88,7 @@ func (t *targets) set(name string, p *policy.Pool, list []watched) {
 			delete(t.known, w.TargetID)
 			t.byID[w.TargetID] = tg
 			t.changed = true
+			t.found += known1(known.State)
 		}
 		if !sameTarget(tg.Target, w.Target) {
 			tg.Target, t.changed = w.Target, true
@@ -124,6 +136,9 @@ func (t *targets) recount(lists ...[]watched) {
 
 func (t *targets) drop(tg *target) {
 	t.votes.add(tg.tally, -1)
+	t.found -= known1(tg.ballot.State)
+	t.gate.Clear(tg.TargetID)
+	delete(t.doubt, tg)
 	delete(t.byID, tg.TargetID)
 	delete(t.again, tg.TargetID)
 	t.changed = true
@@ -137,6 +152,8 @@ func (t *targets) forget() {
 	clear(t.byID)
 	clear(t.byPool)
 	clear(t.again)
+	clear(t.doubt)
+	t.gate, t.found = health.Gate{}, 0
 	t.votes = VoteStats{}
 	t.changed = true
 }
@@ -170,10 +187,18 @@ func (t *targets) report(r health.Report) {
 	t.count(tg)
 }
 
+// known1 is 1 where a state is known.
+func known1(s health.State) int {
+	if s == health.Unknown {
+		return 0
+	}
+	return 1
+}
+
 // tell passes on the state of a target, and why it is that.
 func (t *targets) tell(tg *target) {
 	for _, ref := range tg.refs {
-		ref.pool.SetHealth(ref.member, ref.addr, tg.state(), tg.reason)
+		t.show(ref, tg.state(), tg.reason)
 		t.derive(ref.pool.Name)
 	}
 }

@@ -45,6 +45,7 @@ var update = flag.Bool("update", false, "write the transcripts anew instead of c
 //	> faults
 //	> targets
 //	> members POOL        each with its states (of IPv4 and IPv6, of a pool) and weight
+//	> why POOL            each address of which anything is to be said
 //	> out NAME TYPE       who never came in, and why
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("../testdata/registry/*.transcript")
@@ -157,6 +158,10 @@ func (s *scene) run(t *testing.T, command string) string {
 		now := s.registry.now().Add(d)
 		s.at(&now)
 		s.lapse()
+		s.registry.Return()
+		s.registry.Believe()
+	case "why":
+		return s.why(rest)
 	case "etcd":
 		if _, err := fmt.Sscanf(rest, "%d %d", &s.cluster, &s.revision); err != nil {
 			t.Fatalf("%q: %v", command, err)
@@ -247,6 +252,7 @@ func (s *scene) runState(text string) {
 	f := strings.Fields(text)
 	state := map[string]health.State{"up": health.Up, "down": health.Down, "unknown": health.Unknown}[f[2]]
 	s.registry.targets.report(health.Report{TargetID: health.TargetID{Check: f[0], Addr: netip.MustParseAddrPort(f[1])}, State: state})
+	s.registry.Believe()
 }
 
 func (s *scene) change(commands ...string) {
@@ -279,6 +285,19 @@ func (s *scene) lapse() {
 }
 
 // members are those of a pool as it is served.
+func (s *scene) why(name string) string {
+	var b strings.Builder
+	p := s.registry.pools[name].compiled
+	for i := range p.Members {
+		for j := range 2 {
+			if why := p.Reason(i, j); why != "" {
+				fmt.Fprintf(&b, "%s %d: %s\n", p.Members[i].Name, j+1, why)
+			}
+		}
+	}
+	return b.String()
+}
+
 func (s *scene) members(name string) string {
 	p := s.registry.pools[name]
 	if p == nil {
@@ -299,7 +318,7 @@ func (s *scene) members(name string) string {
 		for j := range n {
 			fmt.Fprintf(&b, " %s", w.State(j))
 		}
-		if fmt.Fprintf(&b, ", weight %d", w.Weight()); w.Drained() {
+		if fmt.Fprintf(&b, ", weight %v", float64(w.Weight())/float64(p.compiled.Scale())); w.Drained() {
 			b.WriteString(", drained")
 		} else if w.Withdrawn() {
 			b.WriteString(", withdrawn")

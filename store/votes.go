@@ -15,6 +15,7 @@ type VoteStats struct {
 	Checkers int // others, that are live
 	Disputed int // targets of which a site says otherwise than the count
 	Stale    int // targets of which nobody says anything: the last state stays
+	Doubted  int // targets that turned down with a mass of others, and are not believed to be before a second round
 }
 
 func (s *VoteStats) add(t health.Tally, n int) {
@@ -28,7 +29,7 @@ func (s *VoteStats) add(t health.Tally, n int) {
 
 // count counts what is said of a target, and passes on what has changed by it.
 func (t *targets) count(tg *target) {
-	before, why := tg.state(), tg.reason
+	before, why, found := tg.state(), tg.reason, known1(tg.ballot.State)
 	t.votes.add(tg.tally, -1)
 	v := &tg.Spec.Voting
 	if t.alone {
@@ -38,10 +39,21 @@ func (t *targets) count(tg *target) {
 	}
 	tg.counted = true
 	t.votes.add(tg.tally, 1)
+	t.found += known1(tg.ballot.State) - found
 	if delete(t.again, tg.TargetID); !tg.tally.Again.IsZero() {
 		t.again[tg.TargetID] = tg.tally.Again
 	}
-	if tg.reason = tg.words(t.self, v.From, t.alone); tg.state() != before || tg.reason != why {
+	switch {
+	case tg.ballot.State != health.Down:
+		t.gate.Clear(tg.TargetID)
+		tg.held = false
+	case before == health.Up && !tg.held:
+		t.gate.Down(tg.TargetID, tg.Spec)
+		tg.held = true // until believe
+		t.doubt[tg] = true
+		return
+	}
+	if tg.reason = t.words(tg); tg.state() != before || tg.reason != why {
 		t.tell(tg)
 	}
 }
@@ -80,22 +92,35 @@ func (t *targets) setAlone(alone bool) {
 // stale is what is said of a target that nobody reports.
 const stale = "stale: no checker reports it, so that the last state stays"
 
-// words say why a target is what it is: "" where it is up and nobody says otherwise, what its own checker found
+// words say why a target is what it is.
+func (t *targets) words(tg *target) string {
+	text := tg.words(t.self, tg.Spec.From)
+	if tg.held {
+		return notBelieved + text
+	}
+	return text
+}
+
+// notBelieved is said of a target that turned down with a mass of others.
+const notBelieved = "not believed before a second round, since more than half of all that is checked turned down at once: "
+
+// words say why a target is counted as it is: "" where it is up and nobody says otherwise, what its own checker found
 // where there is no other, and else what each site says.
-func (tg *target) words(self health.Voter, from health.From, alone bool) string {
+func (tg *target) words(self health.Voter, from health.From) string {
+	state := tg.ballot.State
 	if tg.tally.Outcome == health.Unheard {
-		if tg.state() == health.Unknown {
+		if state == health.Unknown {
 			return tg.own.reason
 		}
 		return stale
 	}
-	if tg.tally.Sites == 1 && tg.own.state == tg.state() {
-		if tg.state() == health.Up {
+	if tg.tally.Sites == 1 && tg.own.state == state {
+		if state == health.Up {
 			return ""
 		}
 		return tg.own.reason
 	}
-	if tg.state() == health.Up && tg.tally.Down == 0 && tg.tally.Outcome == health.Agreed {
+	if state == health.Up && tg.tally.Down == 0 && tg.tally.Outcome == health.Agreed {
 		return ""
 	}
 	sites := tg.ballot.Sites(from)
@@ -106,7 +131,7 @@ func (tg *target) words(self health.Voter, from health.From, alone bool) string 
 		}
 	}
 	said := []string{down, up}
-	if tg.state() == health.Up {
+	if state == health.Up {
 		said = []string{up, down}
 	}
 	text := strings.Trim(strings.Join(said, "; "), "; ")
@@ -164,6 +189,6 @@ func (r *Registry) StandAlone() {
 // voteStats may be called by the goroutine of the registry.
 func (r *Registry) voteStats() VoteStats {
 	s := r.targets.votes
-	s.Checkers = len(r.live.checkers)
+	s.Checkers, s.Doubted = len(r.live.checkers), r.targets.gate.Held()
 	return s
 }

@@ -240,7 +240,7 @@ func (r *Registry) derive(name string) {
 		changed := false
 		for i := range p.compiled.Members {
 			if m := &p.compiled.Members[i]; m.Pool == name && !r.heldUp(p, m) {
-				changed = p.compiled.Derive(i, child.compiled) || changed
+				changed = r.deriveWithin(p, i, child.compiled) || changed
 			}
 		}
 		if changed {

@@ -75,6 +75,7 @@ var (
 
 	descCheckers = describe("health_checkers", "Other checkers that are live: those whose reports count.")
 	descDisputed = describe("health_disputed", "Targets of which a site says otherwise than the count.")
+	descDoubted  = describe("health_doubted", "Targets that turned down with a mass of others, and are not believed to be before a second round.")
 	descStale    = describe("health_stale", "Targets that no checker reports: the last state stays.")
 
 	descLooks   = describe("check_looks_total", "Looks of the checker at its targets.", "result")
@@ -199,6 +200,7 @@ func (m *statusMetrics) Collect(out chan<- prometheus.Metric) {
 	gauge(descUnregistered, float64(s.Unregistered))
 	gauge(descCheckers, float64(s.Checkers))
 	gauge(descDisputed, float64(s.Disputed))
+	gauge(descDoubted, float64(s.Doubted))
 	gauge(descStale, float64(s.Stale))
 	gauge(descFromImage, bit(s.Image))
 	if !s.ImageSaved.IsZero() {

@@ -73,6 +73,9 @@ func remarks(s store.Status, prefix string) (list []remark) {
 	if n := s.Stale; n > 0 {
 		wrong("stale", count(n, "target")+" stale: no checker reports it, so that the last state stays", "see to the checkers: etcdctl get --prefix "+prefix+"-live/checker/")
 	}
+	if n := s.Doubted; n > 0 {
+		wrong("doubted", count(n, "target")+" not believed to be down before a second round, since more than half of all turned down at once", "see to the network of the checkers")
+	}
 	if n := s.Disputed; n > 0 {
 		list = append(list, remark{Kind: "disputed", Text: count(n, "target") + " disputed: a site says otherwise than the count", Do: "meridian explain NAME says which site"})
 	}

@@ -136,7 +136,7 @@ func writeMembers(b *strings.Builder, members []policy.MemberTrace) {
 			fmt.Fprintf(t, "  %s\t%s\n", Clean(m.Member), Clean(m.Out))
 			continue
 		}
-		rank := fmt.Sprintf("weight %d, tier %d", m.Weight, m.Tier)
+		rank := fmt.Sprintf("weight %v, tier %d", m.Weight, m.Tier)
 		if m.Site != "" {
 			rank += ", site " + Clean(m.Site)
 		}

@@ -90,7 +90,13 @@ func TestBelieve(t *testing.T) {
 		{"a change of the pool", 20, []step{{say(health.Down, 0, 20), 20}, {func(c *crowd) {
 			c.Apply(ofCluster(2, "pool/p/policy", `{"check":"http","policy":"multivalue"}`))
 		}, 20}, {pass(5 * time.Second), 0}}},
-		{"all of it read again", 20, []step{{say(health.Down, 0, 20), 20}, {func(c *crowd) { c.targets.forget() }, 20}}},
+		{"a start from the disk image", 20, []step{{say(health.Down, 0, 3), 17}, {func(c *crowd) {
+			img := c.Image()
+			c.Registry = NewRegistry(c.Registry.log)
+			c.Registry.now = func() time.Time { return c.now }
+			c.Restore(img)
+		}, 17}, {say(health.Down, 3, 13), 7}, {say(health.Down, 13, 14), 17}, {pass(5 * time.Second), 6}}},
+		{"all of it read again", 20, []step{{say(health.Down, 0, 20), 20}, {func(c *crowd) { c.targets.forget() }, 20}, {pass(time.Minute), 20}}},
 	} {
 		for _, policy := range []string{`{"check":"http"}`, `{"check":"http","ramp":"1m"}`} {
 			t.Run(tt.name+" "+policy, func(t *testing.T) {
@@ -99,6 +105,13 @@ func TestBelieve(t *testing.T) {
 					step.do(c)
 					if got := c.up(); got != step.up {
 						t.Fatalf("step %d: %d are up, expected %d", i+1, got, step.up)
+					}
+					known := 0
+					for _, tg := range c.targets.byID {
+						known += known1(tg.ballot.State)
+					}
+					if c.targets.found != known {
+						t.Fatalf("step %d: %d are known, counted %d", i+1, known, c.targets.found)
 					}
 				}
 			})

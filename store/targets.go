@@ -138,7 +138,6 @@ func (t *targets) drop(tg *target) {
 	t.votes.add(tg.tally, -1)
 	t.found -= known1(tg.ballot.State)
 	t.gate.Clear(tg.TargetID)
-	delete(t.doubt, tg)
 	delete(t.byID, tg.TargetID)
 	delete(t.again, tg.TargetID)
 	t.changed = true

@@ -47,7 +47,7 @@ func (t *targets) count(tg *target) {
 	case tg.ballot.State != health.Down:
 		t.gate.Clear(tg.TargetID)
 		tg.held = false
-	case before == health.Up && !tg.held:
+	case before == health.Up:
 		t.gate.Down(tg.TargetID, tg.Spec)
 		tg.held = true // until believe
 		t.doubt[tg] = true

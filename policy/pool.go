@@ -61,6 +61,7 @@ type more struct {
 type note struct {
 	reasons   atomic.Pointer[reasons] // the last check's words
 	withdrawn atomic.Pointer[string]  // why it is withdrawn
+	load      atomic.Pointer[string]  // who told its load
 }
 
 // MaxMembers is how many members a pool may have.
@@ -182,6 +183,12 @@ func (p *Pool) withdrawn(member int) string {
 		return *why
 	}
 	return "withdrawn"
+}
+
+// SetLoad sets a member's load, less than 0 for none, and who told it, in words. The goroutine of SetHealth calls it.
+func (p *Pool) SetLoad(member int, load float64, from string) {
+	(*p.notes)[member].load.Store(&from)
+	p.SetWord(member, p.Health(member).WithLoad(load))
 }
 
 // SetLatch has tier steps whose failback is not automatic keep to that tier and those above it; 0 lifts that.

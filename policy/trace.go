@@ -29,14 +29,15 @@ type PoolTrace struct {
 
 // MemberTrace is a member as the run found it.
 type MemberTrace struct {
-	Member string   `json:"member"`
-	Weight float64  `json:"weight"` // as it stands
-	Tier   uint16   `json:"tier"`
-	Site   string   `json:"site,omitzero"`
-	Pool   string   `json:"pool,omitzero"` // that the member is
-	Addrs  []string `json:"addrs"`         // of the family asked for, or the name or pool, each with its state
-	Load   *float64 `json:"load,omitzero"` // 1: just filled
-	Out    string   `json:"out,omitzero"`  // why it never came in
+	Member   string   `json:"member"`
+	Weight   float64  `json:"weight"` // as it stands
+	Tier     uint16   `json:"tier"`
+	Site     string   `json:"site,omitzero"`
+	Pool     string   `json:"pool,omitzero"`      // that the member is
+	Addrs    []string `json:"addrs"`              // of the family asked for, or the name or pool, each with its state
+	Load     *float64 `json:"load,omitzero"`      // 1: just filled
+	LoadFrom string   `json:"load_from,omitzero"` // who told the load
+	Out      string   `json:"out,omitzero"`       // why it never came in
 
 	// Health is all that was read of the member, as it was read: what makes a decision again.
 	Health health.Word `json:"health,string"`
@@ -91,6 +92,9 @@ func (r *run) memberTrace(i int) MemberTrace {
 	}
 	if load, ok := w.Load(); ok {
 		mt.Load = &load
+		if from := (*p.notes)[i].load.Load(); from != nil {
+			mt.LoadFrom = *from
+		}
 	}
 	switch {
 	case mt.Addrs == nil:

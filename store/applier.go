@@ -32,6 +32,11 @@ type Applier struct {
 	// SetRTTs is SetReports, of the live keys rtt/<checker>/<pool>.
 	SetRTTs func(map[string]string)
 
+	// SetUtilizations, where not nil, is called by Run with the values of the live keys utilization/<checker>/<pool>,
+	// by pool, when some of them are to be written: anew, though they be the same. It must not block, nor change them.
+	// Where it is nil, what the own checker hears of loads counts here.
+	SetUtilizations func(all map[string]string, anew []string)
+
 	// Voter is the own checker. Lapsed, where not nil, says whether live keys have been out of reach for longer
 	// than a lease. Both are set before Run.
 	Voter  health.Voter
@@ -53,6 +58,7 @@ type Applier struct {
 	recalled chan recalled
 	live     chan Update
 	rtts     roundTrips
+	heard    heardLoads
 
 	mu      sync.Mutex
 	status  Status
@@ -61,9 +67,10 @@ type Applier struct {
 	measure LiveStats
 
 	// Of Run alone.
-	published bool             // there was a snapshot
-	reading   bool             // former values are
-	asked     map[string]int64 // wrong keys whose former values were asked for, and of which revision
+	published bool              // there was a snapshot
+	reading   bool              // former values are
+	told      map[string]string // see SetUtilizations
+	asked     map[string]int64  // wrong keys whose former values were asked for, and of which revision
 }
 
 const (
@@ -187,6 +194,7 @@ func (a *Applier) Run(ctx context.Context, updates <-chan Update, checked <-chan
 					a.SetRTTs(now)
 				}
 			}
+			a.tellLoads()
 			a.age()
 			if rereads.due(r.refused != nil) {
 				signal(a.again)

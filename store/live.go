@@ -12,7 +12,7 @@ import (
 )
 
 // LiveDirs are the directories of live keys that TakeLive takes in.
-var LiveDirs = []string{"checker/", "report/", "rtt/", "load/"}
+var LiveDirs = []string{"checker/", "report/", "rtt/", "utilization/", "load/"}
 
 // Live keys are what processes measure. A wrong one changes nothing, is counted, and logged when it comes to be
 // wrong; it is not written back as keys of the registry are: nobody typed it, and its writer would have us write
@@ -51,46 +51,22 @@ func (s rttSpec) Validate() error {
 	return nil
 }
 
-// loadSpec is the value of the live key load/<pool>/<member>.
-type loadSpec struct {
-	Load *float64 `json:"load"` // 1 where the member is just filled
-}
-
-// Validate says what is wrong with l, as a *spec.Error.
-func (l *loadSpec) Validate() error {
-	switch {
-	case l.Load == nil:
-		return spec.Errorf("load", "missing, expected a number, 1 where the member is just filled")
-	case *l.Load < 0:
-		return spec.Errorf("load", "%v is out of range, expected 0 or more", *l.Load)
-	}
-	return nil
-}
-
-// loadLasts is how long a load counts after it came.
-const loadLasts = time.Minute
-
 // live is what the live keys say.
 type live struct {
 	checkers map[string]string                // their sites
 	reports  map[string]map[string]reportSpec // by checker and pool
 	rtts     map[string]map[vantage]*measure  // by pool
+	told     map[string]map[string]*told      // utilizations, by pool and checker; of "" are those of this process's own
 	loads    map[string]map[string]*load      // by pool and member
 	wrong    map[string]bool                  // keys
 	rejected int64                            // values that were wrong
 }
 
-// load is the value of a load key. It is kept when it counts no more, so that a read of all keys does not take
-// it for a new one.
-type load struct {
-	value    float64
-	revision int64
-	at       time.Time // when it came: of one that was there before the server, when that was read
-	over     bool
-}
-
 func newLive() live {
-	return live{checkers: map[string]string{}, reports: map[string]map[string]reportSpec{}, rtts: map[string]map[vantage]*measure{}, loads: map[string]map[string]*load{}, wrong: map[string]bool{}}
+	return live{
+		checkers: map[string]string{}, reports: map[string]map[string]reportSpec{}, rtts: map[string]map[vantage]*measure{},
+		told: map[string]map[string]*told{}, loads: map[string]map[string]*load{}, wrong: map[string]bool{},
+	}
 }
 
 // TakeLive takes in live keys, such as "rtt/fra1/web". They change what is measured of the members that are
@@ -146,6 +122,13 @@ func (l *live) missing(below string, entries []Entry) (deletes []Entry) {
 			}
 		}
 	}
+	for pool, said := range l.told {
+		for checker := range said {
+			if checker != "" {
+				gone("utilization/" + checker + "/" + pool)
+			}
+		}
+	}
 	for pool, loads := range l.loads {
 		for member := range loads {
 			gone("load/" + pool + "/" + member)
@@ -169,12 +152,14 @@ func (r *Registry) takeLive(e Entry, touched map[string]bool) *spec.Error {
 		return r.takeReport(parts[1], parts[2], e)
 	case parts[0] == "rtt" && len(parts) == 3:
 		return r.takeRTT(vantage{r.live.checkers[parts[1]], parts[1]}, parts[2], e, touched)
+	case parts[0] == "utilization" && len(parts) == 3 && parts[1] != "":
+		return r.takeUtilization(parts[1], parts[2], e)
 	case parts[0] == "load" && len(parts) == 3:
-		return r.takeLoad(parts[1], parts[2], e, touched)
+		return r.takeLoad(parts[1], parts[2], e)
 	case e.Deleted:
 		return nil
 	}
-	return spec.Errorf("", "no such kind of live key, expected checker/<checker>, report/<checker>/<pool>, rtt/<checker>/<pool> or load/<pool>/<member>")
+	return spec.Errorf("", "no such kind of live key, expected checker/<checker>, report/<checker>/<pool>, rtt/<checker>/<pool>, utilization/<checker>/<pool> or load/<pool>/<member>")
 }
 
 // takeChecker notes where a checker stands. What it measured before it moved stays with the site that it
@@ -224,67 +209,6 @@ func (r *Registry) takeRTT(from vantage, pool string, e Entry, touched map[strin
 	l.put(pool, from, &measure{ms: ms})
 	touched[pool] = true
 	return nil
-}
-
-func (r *Registry) takeLoad(pool, member string, e Entry, touched map[string]bool) *spec.Error {
-	l := &r.live
-	old := l.loads[pool][member]
-	if e.Deleted {
-		if delete(l.loads[pool], member); len(l.loads[pool]) == 0 {
-			delete(l.loads, pool)
-		}
-		r.setLoad(pool, member, none)
-		return nil
-	}
-	var s loadSpec
-	if err := decode(e.Value, &s); err != nil {
-		return err
-	}
-	if old != nil && old.revision == e.Revision && old.value == *s.Load {
-		return nil
-	}
-	if l.loads[pool] == nil {
-		l.loads[pool] = map[string]*load{}
-	}
-	l.loads[pool][member] = &load{value: *s.Load, revision: e.Revision, at: r.now()}
-	r.setLoad(pool, member, *s.Load)
-	return nil
-}
-
-// none is no load.
-const none = -1
-
-func (r *Registry) setLoad(pool, member string, value float64) {
-	p := r.pools[pool]
-	if p == nil || p.compiled == nil {
-		return
-	}
-	if i := p.compiled.Member(member); i >= 0 {
-		p.compiled.SetWord(i, p.compiled.Health(i).WithLoad(value))
-	}
-}
-
-// ExpireLoads takes away the loads that are too old.
-func (r *Registry) ExpireLoads() {
-	now := r.now()
-	for pool, loads := range r.live.loads {
-		for member, l := range loads {
-			if !l.over && now.Sub(l.at) >= loadLasts {
-				l.over = true
-				r.setLoad(pool, member, none)
-			}
-		}
-	}
-}
-
-// measured gives the members of a pool that was compiled what is measured of them.
-func (r *Registry) measured(p *pool) {
-	for member, l := range r.live.loads[p.name] {
-		if !l.over {
-			r.setLoad(p.name, member, l.value)
-		}
-	}
-	r.setRTTs(p)
 }
 
 // LiveStats are figures of the live keys.

@@ -161,7 +161,7 @@ func TestTakeLiveNested(t *testing.T) {
 // What is kept is bounded by what is there: pools, sites, live keys.
 func TestTakeLiveForgets(t *testing.T) {
 	keys := []string{"checker/a", `{"site":"lon"}`, "checker/b", `{"site":"lon"}`, "rtt/a/web", `{"bos":{"192.0.2.2":80}}`, "rtt/b/web", `{"bos":{"192.0.2.2":80}}`,
-		"rtt/a/none", `{"bos":{"192.0.2.2":80}}`, "load/web/bos", `{"load":0.5}`, "rtt/c/web", `{"bos":{"192.0.2.2":80}}`}
+		"rtt/a/none", `{"bos":{"192.0.2.2":80}}`, "load/web/bos", `{"load":0.5}`, "utilization/a/web", `{"bos":{"192.0.2.2":1}}`, "rtt/c/web", `{"bos":{"192.0.2.2":80}}`}
 	var gone []string
 	for i := 0; i < len(keys); i += 2 {
 		gone = append(gone, keys[i], "")
@@ -191,7 +191,7 @@ func TestTakeLiveForgets(t *testing.T) {
 			for _, measures := range r.live.rtts {
 				n += len(measures)
 			}
-			if n != tt.want || len(r.live.checkers)+len(r.live.loads)+len(r.live.wrong) != 0 || len(r.live.rtts) != n {
+			if n != tt.want || len(r.live.checkers)+len(r.live.loads)+len(r.live.told)+len(r.live.wrong) != 0 || len(r.live.rtts) != n {
 				t.Errorf("%s, before the live keys %v: %d measures, expected %d; %+v", tt.name, first, n, tt.want, r.live)
 			}
 		}
@@ -212,11 +212,16 @@ func TestTakeLiveWrong(t *testing.T) {
 		{"rtt/a/web", `{"fra":{"192.0.2.1":60001}}`, "fra.192.0.2.1: 60001 is out of range, expected 0 to 60000 ms"},
 		{"rtt/a/web", `{"fra":{"192.0.2.1":-0.5}}`, "fra.192.0.2.1: -0.5 is out of range, expected 0 to 60000 ms"},
 		{"rtt/a/web", `[]`, `expected a JSON object, found "[]"`},
+		{"utilization/a/web", `{"fra":{"192.0.2.1":-0.5}}`, "fra.192.0.2.1: -0.5 is out of range, expected 0 or more"},
+		{"utilization/a/web", `{"fra":{"192.0.2.1":"80%"}}`, "fra.192.0.2.1: expected a number, found a string"},
+		{"utilization/a/web", `{"fra":{"fra1":0.5}}`, `fra.fra1: "fra1" is not an IP address: unable to parse IP`},
+		{"utilization/a/web", `{"fra":0.5}`, "fra: expected an object, found a number"},
+		{"utilization//web", `{}`, "no such kind of live key, expected checker/<checker>, report/<checker>/<pool>, rtt/<checker>/<pool>, utilization/<checker>/<pool> or load/<pool>/<member>"},
 		{"load/web/fra", `{}`, "load: missing, expected a number, 1 where the member is just filled"},
 		{"load/web/fra", `{"load":-1}`, "load: -1 is out of range, expected 0 or more"},
 		{"load/web/fra", `0.5`, `expected a JSON object, found "0.5"`},
-		{"latency/a/web", `{}`, "no such kind of live key, expected checker/<checker>, report/<checker>/<pool>, rtt/<checker>/<pool> or load/<pool>/<member>"},
-		{"rtt/a", `{}`, "no such kind of live key, expected checker/<checker>, report/<checker>/<pool>, rtt/<checker>/<pool> or load/<pool>/<member>"},
+		{"latency/a/web", `{}`, "no such kind of live key, expected checker/<checker>, report/<checker>/<pool>, rtt/<checker>/<pool>, utilization/<checker>/<pool> or load/<pool>/<member>"},
+		{"rtt/a", `{}`, "no such kind of live key, expected checker/<checker>, report/<checker>/<pool>, rtt/<checker>/<pool>, utilization/<checker>/<pool> or load/<pool>/<member>"},
 	} {
 		var log bytes.Buffer
 		r := measuring(t, measuredPool)

@@ -36,8 +36,9 @@ type Registry struct {
 
 	comebacks map[string]*comebacks // by pool
 	live      live
-	uncounted map[*target]bool // that others have reported anew
-	rttsTold  map[string]*told // what this process's own checker has measured, by pool
+	uncounted map[*target]bool     // that others have reported anew
+	rttsTold  map[string]*rttsTold // what this process's own checker has measured, by pool
+	loadsTold map[string]*loadsTold
 
 	within map[string]within          // members that are pools, by key
 	wanted map[string]map[string]bool // by the pool that they are, the keys of those
@@ -80,6 +81,7 @@ type pool struct {
 	waits    string // what policy refers to and is not there, "check/web": it does without meanwhile; "" for nothing
 	members  map[string]*object[policy.MemberSpec]
 	compiled *policy.Pool
+	loaded   bool // some member has a load
 	deleted  bool // all its keys are gone, but it is still referred to
 
 	excluded map[string]*excluded                  // of members, those that are pools and cannot be
@@ -121,7 +123,8 @@ func NewRegistry(log *slog.Logger) *Registry {
 		comebacks:    map[string]*comebacks{},
 		live:         newLive(),
 		uncounted:    map[*target]bool{},
-		rttsTold:     map[string]*told{},
+		rttsTold:     map[string]*rttsTold{},
+		loadsTold:    map[string]*loadsTold{},
 		within:       map[string]within{},
 		wanted:       map[string]map[string]bool{},
 		lie:          newLies(),

@@ -42,8 +42,8 @@ func (t *roundTrips) add(r health.Report) {
 	t.ms[r.TargetID] = ms
 }
 
-// told is what is written of a pool's round-trip times.
-type told struct {
+// rttsTold is what is written of a pool's round-trip times.
+type rttsTold struct {
 	rtts rttSpec
 	due  time.Time // when to look at them again
 }
@@ -69,7 +69,7 @@ func (r *Registry) RTTs(measured *roundTrips, before map[string]string) (now map
 		t := r.rttsTold[pool]
 		switch {
 		case t == nil:
-			r.rttsTold[pool] = &told{due: at.Add(rttAtOnce)}
+			r.rttsTold[pool] = &rttsTold{due: at.Add(rttAtOnce)}
 			continue
 		case at.Before(t.due):
 			continue
@@ -130,5 +130,10 @@ func moved(was, is rttSpec) bool {
 	return n != 0
 }
 
-// Measured takes in a round-trip time that the own checker has measured. Any goroutine may call it.
-func (a *Applier) Measured(r health.Report) { a.rtts.add(r) }
+// Measured takes in the round-trip time and the load that the own checker has found. Any goroutine may call it.
+func (a *Applier) Measured(r health.Report) {
+	if a.SetRTTs != nil {
+		a.rtts.add(r)
+	}
+	a.heard.add(r, time.Now())
+}

@@ -167,8 +167,7 @@ func (p *pool) mean(m *policy.Member, measured []rttSpec) float64 {
 	for _, times := range measured {
 		least := math.NaN()
 		for addr, ms := range times[m.Name] {
-			// What a member was at another address says nothing. Of a name any will do.
-			if m.CNAME != "" || slices.Contains(m.Addrs, addr) || p.checkedAt(m.Name, addr) {
+			if p.has(m, addr) {
 				least = nearer(least, ms)
 			}
 		}
@@ -180,6 +179,11 @@ func (p *pool) mean(m *policy.Member, measured []rttSpec) float64 {
 		return math.NaN()
 	}
 	return sum / float64(n)
+}
+
+// has says whether an address is a member's now: what it was at another says nothing. Of a name any will do.
+func (p *pool) has(m *policy.Member, addr netip.Addr) bool {
+	return m.CNAME != "" || slices.Contains(m.Addrs, addr) || p.checkedAt(m.Name, addr)
 }
 
 // checkedAt says whether an address is the one that is checked in the place of the member's own.

@@ -89,6 +89,7 @@ func runChecker(ctx context.Context, cfg Config, log *slog.Logger, up func(check
 	r := &reporter{
 		cfg: cfg, self: self, registry: registry, claim: claim, applier: applier, runner: check.New(looks),
 		reports: registry.Mirror("report/" + cfg.Checker.ID), rtts: registry.Mirror("rtt/" + cfg.Checker.ID),
+		loads: registry.Mirror("utilization/" + cfg.Checker.ID),
 	}
 	r.seen = newSentinels(cfg.Checker.Sentinels, r.runner, log)
 	var http *admin.Server
@@ -141,13 +142,14 @@ type reporter struct {
 	seen     *sentinels
 	reports  *etcd.Mirror
 	rtts     *etcd.Mirror
+	loads    *etcd.Mirror
 }
 
 // run has all parts work until ctx is done or one of them cannot.
 func (r *reporter) run(ctx context.Context, http *admin.Server) error {
 	r.applier.Voter = health.Voter{Checker: r.cfg.Checker.ID, Site: r.cfg.Site}
 	r.applier.SetTargets = r.seen.Set
-	r.applier.SetReports, r.applier.SetRTTs = r.reports.Set, r.rtts.Set
+	r.applier.SetReports, r.applier.SetRTTs, r.applier.SetUtilizations = r.reports.Set, r.rtts.Set, r.loads.SetAnew
 	read, updates := make(chan store.Update), make(chan store.Update)
 	group, ctx := errgroup.WithContext(ctx)
 	if http != nil {
@@ -161,6 +163,7 @@ func (r *reporter) run(ctx context.Context, http *admin.Server) error {
 	group.Go(func() error { r.seen.Run(ctx); return nil })
 	group.Go(func() error { r.reports.Run(ctx); return nil })
 	group.Go(func() error { r.rtts.Run(ctx); return nil })
+	group.Go(func() error { r.loads.Run(ctx); return nil })
 	return group.Wait()
 }
 

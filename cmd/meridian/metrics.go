@@ -53,7 +53,7 @@ var (
 	descMembers  = describe("pool_members", "Members of a pool by state: up with any address up, down with all down.", "pool", "state")
 
 	descLatch    = describe("pool_latch", "Tier at which failback of the pool is held; 0: it is not. Of pools whose failback is manual or takes a time.", "pool")
-	descLive     = describe("live_rejected_total", "Values of live keys (checker, report, rtt, load) that were wrong, and ignored.")
+	descLive     = describe("live_rejected_total", "Values of live keys (checker, report, rtt, utilization, load) that were wrong, and ignored.")
 	descWrong    = describe("live_wrong_keys", "Live keys whose value is wrong now.")
 	descUnplaced = describe("live_unplaced_checkers", "Checkers at a site of which nobody knows where it is: their round-trip times do not count.")
 

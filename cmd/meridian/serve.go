@@ -109,7 +109,9 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, up func(context.Co
 			return err
 		}
 		defer stop()
-		checker := check.New(cfg.looks(log))
+		looks := cfg.looks(log)
+		looks.Measured = applier.Measured
+		checker := check.New(looks)
 		seen := newSentinels(cfg.Checker.Sentinels, checker, log)
 		standing := &standing{cfg, started, restored, applier, registry, own, saver, geography}
 		http, err := admin.Listen(admin.Config{

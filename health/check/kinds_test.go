@@ -257,13 +257,24 @@ func TestLoad(t *testing.T) {
 		{`JSON {"cpu_utilization":"high"}`, "none"},
 		{`JSON {`, "none"},
 		{`JSON null`, "none"},
-		{"BIN CQAAAAAAAOA/", "none"},
+		{"BIN CQAAAAAAAOA/", "0.5"},                     // cpu_utilization
+		{"BIN CQAAAAAAAOA/SQAAAAAAAOg/", "0.75"},        // application_utilization too
+		{"BIN KgwKAWERAAAAAAAA8D8JAAAAAAAA4D8=", "0.5"}, // behind an entry of utilization
+		{"BIN", "0"},                                    // a report of which all is 0
+		{"BIN CQAAAAAAAOA", "none"},                     // cut off
+		{"BIN CQAAAAAAAPC/", "none"},                    // negative
+		{"BIN !", "none"},
+		{"-bin: SQAAAAAAAOg/", "0.75"},
 		{"0.5", "none"},
 		{"", "none"},
 	}
 	var header atomic.Value
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("endpoint-load-metrics", header.Load().(string))
+		name, value := "endpoint-load-metrics", header.Load().(string)
+		if text, ok := strings.CutPrefix(value, "-bin: "); ok {
+			name, value = name+"-bin", text
+		}
+		w.Header().Set(name, value)
 	}))
 	defer server.Close()
 	to := at(t, server.Listener.Addr(), health.Check{HTTP: &health.HTTP{}})

@@ -32,6 +32,7 @@ type Mirror struct {
 
 	mu    sync.Mutex
 	want  map[string]string
+	anew  map[string]bool // keys of it that are to be written though they be there
 	stats MirrorStats
 
 	changed chan struct{} // holds one: there is something new in want
@@ -86,9 +87,18 @@ func (k *KeyMirror) Run(ctx context.Context) { k.m.Run(ctx) }
 
 // Set says which keys there are to be, below the directory, and their values. It does not block; the
 // last set given counts. The map is the mirror's from then on.
-func (m *Mirror) Set(want map[string]string) {
+func (m *Mirror) Set(want map[string]string) { m.SetAnew(want, nil) }
+
+// SetAnew is Set, but for keys that are written though they are there with that value: a sign that it still holds.
+func (m *Mirror) SetAnew(want map[string]string, anew []string) {
 	m.mu.Lock()
 	m.want = want
+	for _, key := range anew {
+		if m.anew == nil {
+			m.anew = map[string]bool{}
+		}
+		m.anew[key] = true
+	}
 	m.mu.Unlock()
 	select {
 	case m.changed <- struct{}{}:
@@ -164,8 +174,14 @@ func (m *Mirror) round(ctx context.Context, l *lease) error {
 		}
 	}
 	m.mu.Lock()
-	want := m.want
+	want, anew := m.want, m.anew
+	m.anew = nil
 	m.mu.Unlock()
+	for key := range anew {
+		if _, wanted := want[key]; wanted {
+			delete(l.have, key)
+		}
+	}
 	for batch := range batches(changes(l.have, want, l.id)) {
 		if err := m.write(ctx, c, l, batch); err != nil {
 			l.have = nil // it is not known what of it was done

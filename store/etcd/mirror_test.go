@@ -128,3 +128,30 @@ func TestMirrorWriteInDoubt(t *testing.T) {
 		t.Errorf("there is %v, expected %v", kv.keys, want)
 	}
 }
+
+// What is to be written anew is, though it be there; nothing else is, and not twice.
+func TestMirrorAnew(t *testing.T) {
+	kv := &cutOff{keys: map[string]string{"/gslb-live/d/a": "1"}}
+	r := &Registry{live: "/gslb-live/", cfg: Config{ResyncEvery: time.Hour}, c: &clientv3.Client{KV: kv}}
+	m := r.Mirror("d")
+	l := lease{id: 7, renew: time.Now().Add(time.Hour)}
+	for _, step := range []struct {
+		name   string
+		want   map[string]string
+		anew   []string
+		writes int64 // so far
+	}{
+		{"there", map[string]string{"a": "1"}, nil, 0},
+		{"anew, and another", map[string]string{"a": "1", "b": "1"}, []string{"a"}, 2},
+		{"nothing more", map[string]string{"a": "1", "b": "1"}, nil, 2},
+		{"anew, and gone", map[string]string{"a": "1"}, []string{"b"}, 3},
+	} {
+		m.SetAnew(step.want, step.anew)
+		if err := m.round(t.Context(), &l); err != nil {
+			t.Fatal(err)
+		}
+		if n := m.Stats().Writes; n != step.writes || len(kv.keys) != len(step.want) {
+			t.Errorf("%s: %d writes, expected %d; there is %v", step.name, n, step.writes, kv.keys)
+		}
+	}
+}

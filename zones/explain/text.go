@@ -142,6 +142,9 @@ func writeMembers(b *strings.Builder, members []policy.MemberTrace) {
 		}
 		if m.Load != nil {
 			rank += fmt.Sprintf(", load %.4g%%", 100**m.Load)
+			if m.LoadFrom != "" {
+				rank += " (" + Clean(m.LoadFrom) + ")"
+			}
 		}
 		fmt.Fprintf(t, "  %s\t%s\t%s\n", Clean(m.Member), rank, list(m.Addrs))
 	}

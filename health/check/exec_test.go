@@ -1,11 +1,14 @@
 package check
 
 import (
+	"bytes"
+	"context"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -117,4 +120,57 @@ func TestExecTimeout(t *testing.T) {
 			t.Errorf("%s %d is still there: %s", name, pid, stat)
 		}
 	}
+}
+
+// Of a thousand commands a bounded number runs at once. To wait for its turn counts as no failure of a command, and no
+// other look waits for that.
+func TestExecInTurn(t *testing.T) {
+	run(t, func(r *Runner, backend *fake, _ *bytes.Buffer) {
+		const n = 1000
+		var mu sync.Mutex
+		running, most := 0, 0
+		takes := func(d time.Duration) prober {
+			return func(context.Context, *target) error {
+				mu.Lock()
+				running++
+				most = max(most, running)
+				mu.Unlock()
+				defer func() {
+					mu.Lock()
+					defer mu.Unlock()
+					running--
+				}()
+				time.Sleep(d) // one that does not die at once
+				return nil
+			}
+		}
+		c := &health.Check{Exec: &health.Exec{Command: "x"}, Interval: spec.Duration(10 * time.Second), Timeout: spec.Duration(time.Second), Rise: 1, Fall: 1}
+		var targets []health.Target
+		for i := range n {
+			targets = append(targets, health.Target{TargetID: id(i), Spec: c})
+			backend.answers(id(i), takes(900*time.Millisecond))
+		}
+		other := health.Target{TargetID: id(n), Spec: tcpCheck(time.Second, time.Second)}
+		r.Set(append(targets, other))
+		sleep(time.Minute)
+		if s := r.Stats(); s.Timeouts+s.Failures+s.Void != 0 || s.Targets[health.Up] != n+1 {
+			t.Errorf("%+v, expected no failure, and all up", s)
+		}
+		if most != maxCommands {
+			t.Errorf("%d commands at once, expected %d", most, maxCommands)
+		}
+		if looks := len(backend.looks(id(n))); looks < 58 {
+			t.Errorf("the other was looked at %d times in a minute, expected once a second", looks)
+		}
+		// Those that wait are dropped at once.
+		r.Set([]health.Target{other})
+		sleep(0)
+		if s := r.Stats(); s.InFlight != len(r.commands) {
+			t.Errorf("%+v, expected the %d that run", s, len(r.commands))
+		}
+		sleep(time.Second)
+		if s := r.Stats(); s.InFlight != 0 || len(r.commands) != 0 {
+			t.Errorf("%+v, %d places taken, expected none", s, len(r.commands))
+		}
+	})
 }

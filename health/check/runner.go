@@ -31,6 +31,7 @@ type Runner struct {
 	wake      chan struct{} // of size one: what is due first has changed
 	changed   chan struct{} // of size one: there are reports to take
 	turn      chan struct{} // of size one: held by who counts a look
+	commands  chan struct{} // of size maxCommands: held by who runs one
 
 	mu      sync.Mutex
 	targets map[health.TargetID]*target
@@ -80,6 +81,7 @@ func newRunner(log *slog.Logger, newProber func(*health.Check) prober) *Runner {
 		wake:      make(chan struct{}, 1),
 		changed:   make(chan struct{}, 1),
 		turn:      make(chan struct{}, 1),
+		commands:  make(chan struct{}, maxCommands),
 		reports:   map[health.TargetID]health.Report{},
 	}
 }
@@ -284,7 +286,7 @@ func (r *Runner) startDue(ctx context.Context, looks *sync.WaitGroup) time.Durat
 
 // look makes one look at t and folds its result in. ctx ends when t is dropped or Run ends.
 func (r *Runner) look(ctx context.Context, t *target) {
-	err := t.look(ctx)
+	err := r.lookInTurn(ctx, t)
 	// Not all at the lock: where thousands of looks end together on a busy machine, the collector
 	// walks all that wait for a sync.Mutex once for each of them.
 	r.turn <- struct{}{}

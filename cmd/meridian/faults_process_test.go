@@ -122,6 +122,12 @@ var starter = func() chan func() {
 // fails.
 func startProcess(t *testing.T, name, log string, stdout io.Writer, env []string, path string, args ...string) *process {
 	t.Helper()
+	return startProcessBy(starter, t, name, log, stdout, env, path, args...)
+}
+
+// startProcessBy is startProcess by another starter.
+func startProcessBy(starter chan func(), t *testing.T, name, log string, stdout io.Writer, env []string, path string, args ...string) *process {
+	t.Helper()
 	file, err := os.OpenFile(log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		t.Fatal(err)

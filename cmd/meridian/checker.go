@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -27,7 +25,7 @@ func checkerCommand() *cobra.Command {
 		Short: "Check the members from a site, and report what is seen to the servers",
 		Long: `Check the members from a site, and report what is seen to the servers.
 
-It follows the registry as a server does, checks what the pools' policies name a check for, and writes what
+It follows the registry as a server does, but for zones, checks what the pools' policies name a check for, and writes what
 it sees below /gslb-live/report/ of etcd, under a lease of 30 seconds: what it has said is gone when it is.
 The servers count one vote a site. It answers no queries, and keeps nothing on disk.
 
@@ -70,7 +68,9 @@ func runChecker(ctx context.Context, cfg Config, log *slog.Logger, up func(check
 		return fmt.Errorf("site: %w", err)
 	}
 	self := checkerKey{cfg.Site, version, time.Now().UTC().Truncate(time.Second)}
-	registry, err := etcd.Open(ctx, etcdConfig(cfg.Etcd), log)
+	follow := etcdConfig(cfg.Etcd)
+	follow.NoZones = true // it has no use for them, and a million names are a lot to read
+	registry, err := etcd.Open(ctx, follow, log)
 	if err != nil {
 		return err
 	}
@@ -150,14 +150,13 @@ func (r *reporter) run(ctx context.Context, http *admin.Server) error {
 	r.applier.Voter = health.Voter{Checker: r.cfg.Checker.ID, Site: r.cfg.Site}
 	r.applier.SetTargets = r.seen.Set
 	r.applier.SetReports, r.applier.SetRTTs, r.applier.SetUtilizations = r.reports.Set, r.rtts.Set, r.loads.SetAnew
-	read, updates := make(chan store.Update), make(chan store.Update)
+	updates := make(chan store.Update)
 	group, ctx := errgroup.WithContext(ctx)
 	if http != nil {
 		group.Go(func() error { return http.Serve(ctx) })
 	}
 	group.Go(func() error { return r.claim.Run(ctx) })
-	group.Go(func() error { r.registry.Follow(ctx, read, r.applier.Again()); return nil })
-	group.Go(func() error { withoutZones(ctx, read, updates); return nil })
+	group.Go(func() error { r.registry.Follow(ctx, updates, r.applier.Again()); return nil })
 	group.Go(func() error { r.applier.Run(ctx, updates, r.seen.Changed(), r.seen.Take); return nil })
 	group.Go(func() error { r.runner.Run(ctx); return nil })
 	group.Go(func() error { r.seen.Run(ctx); return nil })
@@ -165,23 +164,6 @@ func (r *reporter) run(ctx context.Context, http *admin.Server) error {
 	group.Go(func() error { r.rtts.Run(ctx); return nil })
 	group.Go(func() error { r.loads.Run(ctx); return nil })
 	return group.Wait()
-}
-
-// withoutZones passes updates on without zones and names, of which a checker has no use.
-func withoutZones(ctx context.Context, in <-chan store.Update, out chan<- store.Update) {
-	for {
-		select {
-		case u := <-in:
-			u.Entries = slices.DeleteFunc(u.Entries, func(e store.Entry) bool { return strings.HasPrefix(e.Key, "zone/") })
-			select {
-			case out <- u:
-			case <-ctx.Done():
-				return
-			}
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // checkerStatus is how a checker stands, over HTTP as /status.

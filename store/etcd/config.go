@@ -19,6 +19,8 @@ type Config struct {
 	Endpoints []string // host:port, http://host:port or https://host:port, of one cluster
 	Prefix    string   // of the configuration's keys, such as "/gslb"; live keys have it with "-live"
 
+	NoZones bool // Read and Follow leave zones and their names out, as if there were none
+
 	Username, Password string // both or neither
 
 	CertFile, KeyFile string // PEM, shown to an etcd that asks for it; read again at every handshake

@@ -133,7 +133,7 @@ func (f *follower) readAll(ctx context.Context, c *clientv3.Client) (store.Updat
 	if f.below == "" {
 		return f.read(ctx, c)
 	}
-	u, err := readBelow(ctx, c, f.base+f.below)
+	u, err := readBelow(ctx, c, f.base+f.below, f.end())
 	if err != nil {
 		return u, fmt.Errorf("reading live keys: %w", err)
 	}
@@ -212,6 +212,14 @@ func (f *follower) watch(ctx context.Context, c *clientv3.Client) error {
 	}
 }
 
+// end is the first key behind those that are followed.
+func (f *follower) end() string {
+	if f.below == "" {
+		return f.Registry.end()
+	}
+	return clientv3.GetPrefixRangeEnd(f.base + f.below)
+}
+
 // create asks for a watch that begins with the revision that was read, though all of that is known:
 // of a watch from a revision that is yet to come etcd tells nothing until it has come, not even that
 // it is there. With what a key was before each change come the lease that a deleted one was under,
@@ -220,7 +228,7 @@ func (f *follower) create() *etcdserverpb.WatchRequest {
 	return &etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_CreateRequest{
 		CreateRequest: &etcdserverpb.WatchCreateRequest{
 			Key:           []byte(f.base + f.below),
-			RangeEnd:      []byte(clientv3.GetPrefixRangeEnd(f.base + f.below)),
+			RangeEnd:      []byte(f.end()),
 			StartRevision: f.from,
 			PrevKv:        f.prevKV,
 		}}}

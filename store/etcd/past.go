@@ -24,7 +24,7 @@ func (r *Registry) ReadAt(ctx context.Context, revision int64) (store.Update, er
 	if err != nil {
 		return fail(err)
 	}
-	u, err := readPages(ctx, c, r.config, revision)
+	u, err := readPages(ctx, c, r.config, r.end(), revision)
 	switch {
 	case errors.Is(err, rpctypes.ErrCompacted):
 		oldest, watchErr := oldest(ctx, c, r.config, revision)

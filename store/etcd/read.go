@@ -35,7 +35,7 @@ func (r *Registry) Read(ctx context.Context) (store.Update, error) {
 }
 
 func (r *Registry) read(ctx context.Context, c *clientv3.Client) (store.Update, error) {
-	u, err := readBelow(ctx, c, r.config)
+	u, err := readBelow(ctx, c, r.config, r.end())
 	if err != nil {
 		return u, fmt.Errorf("reading the registry: %w", err)
 	}
@@ -54,7 +54,7 @@ func (r *Registry) ReadLive(ctx context.Context, dir string) (entries []store.En
 	if err != nil {
 		return nil, 0, fmt.Errorf("reading live keys: %w", err)
 	}
-	u, err := readBelow(ctx, c, prefix)
+	u, err := readBelow(ctx, c, prefix, clientv3.GetPrefixRangeEnd(prefix))
 	if err != nil {
 		return nil, 0, fmt.Errorf("reading live keys: %w", err)
 	}
@@ -85,12 +85,20 @@ func (r *Registry) Earlier(ctx context.Context, key string, before int64) (e sto
 	return store.Entry{Key: key, Value: kv.Value, Revision: kv.ModRevision, Lease: kv.Lease}, true, nil
 }
 
-// readBelow returns all keys with a prefix, at one revision, and without the prefix.
-func readBelow(ctx context.Context, c *clientv3.Client, prefix string) (u store.Update, err error) {
+// end is the first key behind those of the configuration. Zones come last of those.
+func (r *Registry) end() string {
+	if r.cfg.NoZones {
+		return r.config + "zone/"
+	}
+	return clientv3.GetPrefixRangeEnd(r.config)
+}
+
+// readBelow returns all keys with a prefix, and before end, at one revision, and without the prefix.
+func readBelow(ctx context.Context, c *clientv3.Client, prefix, end string) (u store.Update, err error) {
 	// A revision compacted away while its pages are read has us start over. etcd compacts every few
 	// minutes, so twice is bad luck and more is something else.
 	for range 3 {
-		u, err = readPages(ctx, c, prefix, 0)
+		u, err = readPages(ctx, c, prefix, end, 0)
 		if !errors.Is(err, rpctypes.ErrCompacted) {
 			break
 		}
@@ -102,9 +110,8 @@ func readBelow(ctx context.Context, c *clientv3.Client, prefix string) (u store.
 }
 
 // readPages is readBelow, at a revision; 0: the newest.
-func readPages(ctx context.Context, c *clientv3.Client, prefix string, revision int64) (store.Update, error) {
+func readPages(ctx context.Context, c *clientv3.Client, prefix, end string, revision int64) (store.Update, error) {
 	u := store.Update{Revision: revision, Full: true}
-	end := clientv3.GetPrefixRangeEnd(prefix)
 	size := firstPage
 	for from := prefix; ; {
 		page, err := get(ctx, c, from, clientv3.WithRange(end), clientv3.WithLimit(int64(size)), clientv3.WithRev(u.Revision))

@@ -226,6 +226,27 @@ func TestFollow(t *testing.T) {
 	}
 }
 
+// Without zones the rest is followed as ever.
+func TestFollowNoZones(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{Dir: t.TempDir()})
+	c := dial(t, s)
+	base := put(t, c, "/gslb/pool/web/member/a", "0", "/gslb/zone/example.com/soa", "0")
+	f := follow(t, open(t, s.Addr().String(), etcd.Config{NoZones: true}, silent))
+	check := func(want string) {
+		t.Helper()
+		if got := show(f.next(), base); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+	check("full +0: pool/web/member/a=0+0")
+	put(t, c, "/gslb/zone/example.com/name/www/A", "1")
+	txn(t, c, clientv3.OpPut("/gslb/zone/example.com/name/www/A", "2"), clientv3.OpPut("/gslb/site/fra", "2"))
+	check("+2: site/fra=2+2")
+	txn(t, c, clientv3.OpDelete("/gslb/", clientv3.WithPrefix()))
+	check("+3: pool/web/member/a gone+3 site/fra gone+3")
+}
+
 // A receiver that takes its time gets all changes in order, and no revision in two pieces.
 func TestFollowSlowly(t *testing.T) {
 	t.Parallel()

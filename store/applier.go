@@ -288,7 +288,7 @@ func (a *Applier) age() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.measure = measure
-	a.status.Checkers, a.status.Stale, a.status.Disputed, a.status.Doubted = votes.Checkers, votes.Stale, votes.Disputed, votes.Doubted
+	a.status.VoteStats = votes
 }
 
 // tellLatches passes on which failbacks this server holds.
@@ -381,6 +381,7 @@ func (a *Applier) tell() {
 	st := &a.status
 	st.Ready, st.Revision, st.Changed, st.Zones, st.Names, st.Pools = ok, s.Revision, r.newest, s.Zones(), s.Names, len(r.pools)
 	st.Image, st.Refused, st.Held, st.Drift, st.Unregistered = r.fromImage, r.Refused(), r.Held(), r.drift, len(r.unregistered)
+	st.Overrides = r.inForce()
 	told := *st
 	a.mu.Unlock()
 	if a.SetStatus != nil {

@@ -1,6 +1,10 @@
 package store
 
 import (
+	"cmp"
+	"maps"
+	"slices"
+
 	"meridian/health"
 	"meridian/policy"
 	"meridian/zones"
@@ -68,6 +72,34 @@ func (r *Registry) overrideOf(p *pool, m *policy.Member) (o *health.Override, ke
 		}
 	}
 	return nil, ""
+}
+
+// Overrides are what people say that is in force.
+type Overrides struct {
+	States map[string]int    `json:"states"` // how many say so, "weight" of those that say a weight alone
+	First  map[string]string `json:"first"`  // by key, each in words: the first of them, at most maxOverridesTold
+}
+
+// maxOverridesTold keeps the live key of a server small.
+const maxOverridesTold = 10
+
+// inForce are the overrides whose time is not over, nil where there are none.
+func (r *Registry) inForce() *Overrides {
+	o := &Overrides{map[string]int{}, map[string]string{}}
+	for _, key := range slices.Sorted(maps.Keys(r.overrides)) {
+		if r.ended[key] {
+			continue
+		}
+		value := &r.overrides[key].value
+		o.States[cmp.Or(value.State, "weight")]++
+		if len(o.First) < maxOverridesTold {
+			o.First[key] = value.String()
+		}
+	}
+	if len(o.States) == 0 {
+		return nil
+	}
+	return o
 }
 
 // heldUp says whether a person says that a member is up, whatever checks say.

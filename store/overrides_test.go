@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -84,5 +85,26 @@ func TestLintOverrides(t *testing.T) {
 		"5: override/site/fra: state: \"drian\" is not known, expected \"drain\", \"down\" or \"up\" (did you mean \"drain\"?)\n"
 	if got := problemText(Lint(manifest(t, file), Update{})); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+// TestOverridesTold: what people say that is in force is told in the status, the first ten in words.
+func TestOverridesTold(t *testing.T) {
+	s := newScene()
+	if o := s.registry.inForce(); o != nil {
+		t.Errorf("of none: %+v", o)
+	}
+	s.change("put pool/web/member/m 192.0.2.1", `put override/member/web/m {"weight":3}`, `put override/pool/web {"state":"drain","by":"alice","reason":"CHG-1"}`,
+		`put override/site/fra {"state":"up","until":"2026-11-22T00:00:00Z"}`)
+	s.registry.Lift()
+	want := &Overrides{map[string]int{"weight": 1, "drain": 1}, map[string]string{"override/member/web/m": "given weight 3", "override/pool/web": "drained by alice: CHG-1"}}
+	if o := s.registry.inForce(); !reflect.DeepEqual(o, want) {
+		t.Errorf("got %+v, expected %+v", o, want)
+	}
+	for i := range 20 {
+		s.change(fmt.Sprintf(`put override/pool/p%02d {"state":"down"}`, i))
+	}
+	if o := s.registry.inForce(); o.States["down"] != 20 || len(o.First) != maxOverridesTold || o.First["override/pool/p08"] != "taken down" {
+		t.Errorf("of 22: %+v", o)
 	}
 }

@@ -26,10 +26,9 @@ type Status struct {
 	Held         *Held `json:"held,omitzero"`         // deletes held back; nil: none
 	Drift        int64 `json:"drift,omitzero"`        // keys that a full compare found other than they should have been, since the start
 
-	Checkers int `json:"checkers,omitzero"` // others whose reports count
-	Stale    int `json:"stale,omitzero"`    // targets that no checker reports: the last state stays
-	Disputed int `json:"disputed,omitzero"` // targets of which a site says otherwise than the count
-	Doubted  int `json:"doubted,omitzero"`  // targets that turned down with a mass of others, and are not believed to be before a second round
+	Overrides *Overrides `json:"overrides,omitzero"` // in force; nil: none
+
+	VoteStats
 
 	Alarms     []string  `json:"alarms,omitzero"`      // of the embedded etcd, such as "NOSPACE"
 	ImageSaved time.Time `json:"image_saved,omitzero"` // when the disk image was last written or read

@@ -12,10 +12,10 @@ const Nowhere = "this server"
 
 // VoteStats are figures of who says what of the targets.
 type VoteStats struct {
-	Checkers int // others, that are live
-	Disputed int // targets of which a site says otherwise than the count
-	Stale    int // targets of which nobody says anything: the last state stays
-	Doubted  int // targets that turned down with a mass of others, and are not believed to be before a second round
+	Checkers int `json:"checkers,omitzero"` // others, that are live
+	Disputed int `json:"disputed,omitzero"` // targets of which a site says otherwise than the count
+	Stale    int `json:"stale,omitzero"`    // targets of which nobody says anything: the last state stays
+	Doubted  int `json:"doubted,omitzero"`  // targets that turned down with a mass of others, and are not believed to be before a second round
 }
 
 func (s *VoteStats) add(t health.Tally, n int) {

@@ -73,6 +73,8 @@ var (
 	descGeoFailed   = describe("geo_failed", "1 while what the file holds cannot be used.", "path")
 	descGeoFailures = describe("geo_failures_total", "Times that a geo database could not be read, or held what cannot be used.", "path")
 
+	descOverrides = describe("overrides", "People's words on members, pools and sites that are in force.", "state")
+
 	descCheckers = describe("health_checkers", "Other checkers that are live: those whose reports count.")
 	descDisputed = describe("health_disputed", "Targets of which a site says otherwise than the count.")
 	descDoubted  = describe("health_doubted", "Targets that turned down with a mass of others, and are not believed to be before a second round.")
@@ -199,6 +201,11 @@ func (m *statusMetrics) Collect(out chan<- prometheus.Metric) {
 	counter(descDrift, s.Drift)
 	gauge(descUnregistered, float64(s.Unregistered))
 	gauge(descCheckers, float64(s.Checkers))
+	if s.Overrides != nil {
+		for state, n := range s.Overrides.States {
+			gauge(descOverrides, float64(n), state)
+		}
+	}
 	gauge(descDisputed, float64(s.Disputed))
 	gauge(descDoubted, float64(s.Doubted))
 	gauge(descStale, float64(s.Stale))

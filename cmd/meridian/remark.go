@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -76,6 +77,7 @@ func remarks(s store.Status, prefix string) (list []remark) {
 	if n := s.Doubted; n > 0 {
 		wrong("doubted", count(n, "target")+" not believed to be down before a second round, since more than half of all turned down at once", "see to the network of the checkers")
 	}
+	list = append(list, overrideRemarks(s.Overrides)...)
 	if n := s.Disputed; n > 0 {
 		list = append(list, remark{Kind: "disputed", Text: count(n, "target") + " disputed: a site says otherwise than the count", Do: "meridian explain NAME says which site"})
 	}
@@ -208,4 +210,22 @@ func age(d time.Duration) string {
 		return fmt.Sprintf("%dh", int(d.Hours()))
 	}
 	return fmt.Sprintf("%dd", int(d.Hours())/24)
+}
+
+// overrideRemarks say what people's words are in force, and how to take them back.
+func overrideRemarks(o *store.Overrides) (list []remark) {
+	if o == nil {
+		return nil
+	}
+	all := 0
+	for _, n := range o.States {
+		all += n
+	}
+	for _, key := range slices.Sorted(maps.Keys(o.First)) {
+		list = append(list, remark{Kind: "override", Text: key + ": " + o.First[key], Do: "to end it: meridian undrain " + strings.TrimPrefix(key, "override/")})
+	}
+	if n := all - len(o.First); n > 0 {
+		list = append(list, remark{Kind: "override", Text: count(n, "more override") + " in force"})
+	}
+	return list
 }

@@ -310,6 +310,8 @@ func TestStatusMetrics(t *testing.T) {
 		return store.Status{
 			Held:    &store.Held{Names: 500, Members: 3, Others: 1},
 			Refused: "etcd has no keys", Drift: 7, Unregistered: 2, Image: true, Alarms: []string{"NOSPACE"},
+			Overrides:  &store.Overrides{States: map[string]int{"drain": 2, "weight": 1}},
+			VoteStats:  store.VoteStats{Doubted: 21, Disputed: 3, Stale: 4, Checkers: 5},
 			ImageSaved: noon, ImageError: "no space left on device",
 			Geo: []store.GeoFile{
 				{Path: "city.mmdb", Type: "GeoLite2-City", Built: noon, Loaded: noon, Networks: 12, Error: "it is empty", Failures: 3},
@@ -324,6 +326,12 @@ func TestStatusMetrics(t *testing.T) {
 		`meridian_registry_refused 1`,
 		`meridian_registry_drift_total 7`,
 		`meridian_pool_members_unregistered 2`,
+		`meridian_overrides{state="drain"} 2`,
+		`meridian_overrides{state="weight"} 1`,
+		`meridian_health_doubted 21`,
+		`meridian_health_disputed 3`,
+		`meridian_health_stale 4`,
+		`meridian_health_checkers 5`,
 		`meridian_registry_from_image 1`,
 		`meridian_image_saved_timestamp_seconds 1.7954352e+09`,
 		`meridian_image_failed 1`,

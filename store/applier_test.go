@@ -33,12 +33,15 @@ type running struct {
 
 // runApplier runs an applier with an image, which may be nil, until the test ends. Its goroutines must end
 // then: synctest sees to that.
-func runApplier(t *testing.T, img *Image, earlier func(ctx context.Context, key string, before int64) (Entry, bool, error)) *running {
+func runApplier(t *testing.T, img *Image, earlier func(ctx context.Context, key string, before int64) (Entry, bool, error), change ...func(*Applier)) *running {
 	r := &running{Applier: NewApplier(slog.New(slog.NewTextHandler(io.Discard, nil))), updates: make(chan Update), checked: make(chan struct{}, 1), start: time.Now()}
 	r.SetStatus = func(s Status) { r.statuses = append(r.statuses, s) }
 	r.SetTargets = func(list []health.Target) { r.targets = append(r.targets, list) }
 	r.SetFaults = func(list []Fault) { r.faults = append(r.faults, list) }
 	r.Earlier = earlier
+	for _, c := range change {
+		c(r.Applier)
+	}
 	if img != nil {
 		r.Restore(img)
 	}
@@ -425,6 +428,28 @@ func TestApplierLapse(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestApplierLapseReported: a checker goes on to report a member whose lease has ended when it is down, for as long
+// as it may linger.
+func TestApplierLapseReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var reported map[string]string
+		r := runApplier(t, nil, nil, func(a *Applier) { a.SetReports = func(now map[string]string) { reported = now } })
+		r.send(all(7, checkedPool))
+		r.report(health.Up, "192.0.2.1", "192.0.2.2")
+		r.send(Update{Revision: 8, Cluster: 1, Entries: []Entry{{Key: "pool/p/member/m", Deleted: true, Expired: true, Lease: 3, Revision: 8}}})
+		r.report(health.Down, "192.0.2.1")
+		after(2 * time.Second)
+		if last := r.targets[len(r.targets)-1]; len(last) != 2 || !strings.Contains(reported["p"], `"m":{"192.0.2.1":{"state":"down"`) {
+			t.Errorf("down: %d targets, reported %v", len(last), reported)
+		}
+		r.report(health.Up, "192.0.2.2")
+		after(10 * time.Minute)
+		if last := r.targets[len(r.targets)-1]; len(last) != 1 || strings.Contains(reported["p"], "192.0.2.1") {
+			t.Errorf("after its time: %d targets, reported %v", len(last), reported)
+		}
+	})
 }
 
 // TestApplierTells: what others are to know they are told when it has changed, and not else.

@@ -35,10 +35,11 @@ func (r *Registry) memberOf(key string) (*pool, string) {
 	return r.pools[k.name], k.child
 }
 
-// keeps says whether a member that has been without a lease for some time may stay.
+// keeps says whether a member that has been without a lease for some time may stay. Who reports looks at it whatever
+// that shows: the servers go by what is reported, and of a member that nobody looks at the last state would stay.
 func (r *Registry) keeps(p *pool, member string, since time.Duration) bool {
 	m := p.members[member]
-	return m != nil && since < p.linger() && r.isUp(p, member)
+	return m != nil && since < p.linger() && (r.targets.unsaid != nil || r.isUp(p, member))
 }
 
 func (p *pool) linger() time.Duration {

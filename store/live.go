@@ -78,7 +78,7 @@ func (r *Registry) TakeLive(u Update) {
 		entries = append(l.missing(u.Below, entries), entries...)
 	}
 	if u.Below == "report/" {
-		r.targets.setAlone(false)
+		r.targets.rejoin()
 	}
 	touched := map[string]bool{} // pools
 	for _, e := range entries {

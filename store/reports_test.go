@@ -124,6 +124,14 @@ func TestTakeReports(t *testing.T) {
 		"check/http": `{"http":{}}`, "pool/p/policy": `{"check":"http"}`, "pool/p/member/m": "192.0.2.1",
 		"pool/q/policy": `{"check":"http"}`, "pool/q/member/m": "192.0.2.1",
 	}
+	rejoins := func(r *Registry) { // after it has stood alone
+		r.sees(health.Up, "", "192.0.2.1")
+		r.TakeLive(liveKeys(2, "checker/a", `{"site":"ams"}`, "report/a/p", down, "checker/b", `{"site":"bos"}`, "report/b/p", down))
+		r.StandAlone()
+		u := liveKeys(3, "report/a/p", down)
+		u.Full, u.Below = true, "report/"
+		r.TakeLive(u)
+	}
 	for _, tt := range []struct {
 		name string
 		do   func(r *Registry, now *time.Time)
@@ -207,14 +215,22 @@ func TestTakeReports(t *testing.T) {
 			r.TakeLive(liveKeys(2, "checker/a", `{"site":"ams"}`, "report/a/p", down))
 			r.StandAlone()
 		}, "down " + stale},
-		{"not alone any more", func(r *Registry, _ *time.Time) {
-			r.sees(health.Up, "", "192.0.2.1")
-			r.TakeLive(liveKeys(2, "checker/a", `{"site":"ams"}`, "report/a/p", down, "checker/b", `{"site":"bos"}`, "report/b/p", down))
+		{"alone still, as others may not have reported anew", func(r *Registry, now *time.Time) {
+			rejoins(r)
+			*now = now.Add(rejoinAfter - time.Second)
+			r.CountDue()
+		}, "up "},
+		{"not alone any more", func(r *Registry, now *time.Time) {
+			rejoins(r)
+			*now = now.Add(rejoinAfter)
+			r.CountDue()
+		}, "up fra says up; ams says down: refused; 2 of 3 sites are needed"},
+		{"alone again", func(r *Registry, now *time.Time) {
+			rejoins(r)
 			r.StandAlone()
-			u := liveKeys(3, "report/a/p", down)
-			u.Full, u.Below = true, "report/"
-			r.TakeLive(u)
-		}, "down ams says down: refused; fra says up; 2 of 3 sites are needed"},
+			*now = now.Add(rejoinAfter)
+			r.CountDue()
+		}, "up "},
 		{"its own checker abstains", func(r *Registry, _ *time.Time) {
 			r.sees(health.Down, "refused", "192.0.2.1")
 			r.sees(health.Unknown, "", "192.0.2.1")

@@ -22,6 +22,7 @@ type targets struct {
 	self  health.Voter                  // this process's own checker
 	heard func(t *target) bool          // takes in what others report of a target, if anything
 	alone bool                          // what others report does not count
+	joins time.Time                     // when it does again; zero: it is not known yet
 	gate  health.Gate                   // that what turns down passes
 	doubt map[*target]bool              // what has turned down, or is asked for again: settled by believe
 	found int                           // targets of which something is known

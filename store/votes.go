@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"meridian/health"
 )
@@ -58,9 +59,12 @@ func (t *targets) count(tg *target) {
 	}
 }
 
-// countDue counts the targets of which a site that has ceased to vote counts no longer.
+// countDue counts the targets of which a site that has ceased to vote counts no longer, and all when others count again.
 func (t *targets) countDue() {
 	now := t.now()
+	if t.alone && !t.joins.IsZero() && !now.Before(t.joins) {
+		t.setAlone(false)
+	}
 	for id, at := range t.again {
 		if !now.Before(at) {
 			t.count(t.byID[id])
@@ -75,6 +79,18 @@ func (t *targets) firstOver() {
 		if !tg.counted {
 			t.count(tg)
 		}
+	}
+}
+
+// rejoinAfter is how long the own checker decides alone after etcd has come back. An etcd that starts gives leases
+// their whole time again, so that what checkers reported before it went is there again until they have found it,
+// which takes them up to three seconds, and have written what they see now.
+const rejoinAfter = 5 * time.Second
+
+// rejoin has what others report count again soon, now that it is known.
+func (t *targets) rejoin() {
+	if t.alone && t.joins.IsZero() {
+		t.joins = t.now().Add(rejoinAfter)
 	}
 }
 
@@ -178,11 +194,12 @@ func (tg *target) whyDown(self health.Voter, sites []health.SiteVote) string {
 func (r *Registry) CountDue() { r.targets.countDue() }
 
 // StandAlone has the reports of other checkers count no more, from when etcd has been out of reach for longer than
-// a lease. They count again with the first that come after that.
+// a lease. They count again some seconds after the first that come after that.
 func (r *Registry) StandAlone() {
 	if !r.targets.alone {
 		r.log.Warn("live keys have been out of reach for longer than a lease: the own checker decides alone")
 	}
+	r.targets.joins = time.Time{}
 	r.targets.setAlone(true)
 }
 

@@ -37,7 +37,8 @@ func familyOf(a netip.Addr) int {
 
 // sentinels stand between a Runner and who takes its reports. In a family in which there are sentinels, that a
 // target is down is passed on once one of them has answered after that; when none of them does, all that was
-// passed on of the family is taken back, by reports of health.Unknown, until one answers again.
+// passed on of the family is taken back, by reports of health.Unknown, until one answers again. That a target was
+// down by then is not passed on before it has had the time to be found up.
 type sentinels struct {
 	runner  *check.Runner
 	log     *slog.Logger
@@ -47,6 +48,7 @@ type sentinels struct {
 
 	mu     sync.Mutex
 	family [len(familyNames)]familyView
+	rounds map[health.TargetID]time.Duration // of each target, how long it takes to be found up
 	seen   map[health.TargetID]health.Report // the last of each target
 	taken  map[health.TargetID]health.Report // to be taken
 }
@@ -55,10 +57,11 @@ type sentinels struct {
 type familyView struct {
 	addrs    []netip.AddrPort
 	abstains bool
-	rounds   int                     // of asking that have begun
-	asking   bool                    // one is under way
-	wanted   bool                    // one is to begin: it is in asks
-	held     map[health.TargetID]int // targets down, not passed on yet; the rounds before them
+	rounds   int                           // of asking that have begun
+	asking   bool                          // one is under way
+	wanted   bool                          // one is to begin: it is in asks
+	held     map[health.TargetID]int       // targets down, not passed on yet; the rounds before them
+	doubted  map[health.TargetID]time.Time // targets that were down when one answered again; when they are held
 }
 
 // newSentinels makes some out of their addresses; without any, all is passed on.
@@ -69,7 +72,7 @@ func newSentinels(addrs []netip.AddrPort, runner *check.Runner, log *slog.Logger
 		seen: map[health.TargetID]health.Report{}, taken: map[health.TargetID]health.Report{},
 	}
 	for f := range s.family {
-		s.family[f].held = map[health.TargetID]int{}
+		s.family[f].held, s.family[f].doubted = map[health.TargetID]int{}, map[health.TargetID]time.Time{}
 	}
 	for _, a := range addrs {
 		f := &s.family[familyOf(a.Addr())]
@@ -113,16 +116,30 @@ func (s *sentinels) Set(targets []health.Target) {
 	s.runner.Set(targets)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	there := make(map[health.TargetID]bool, len(targets))
+	s.rounds = make(map[health.TargetID]time.Duration, len(targets))
 	for _, t := range targets {
-		there[t.TargetID] = true
+		s.rounds[t.TargetID] = secondRound(t)
 	}
-	gone := func(id health.TargetID, _ health.Report) bool { return !there[id] }
-	maps.DeleteFunc(s.seen, gone)
-	maps.DeleteFunc(s.taken, gone)
+	gone := func(id health.TargetID) bool { _, there := s.rounds[id]; return !there }
+	maps.DeleteFunc(s.seen, func(id health.TargetID, _ health.Report) bool { return gone(id) })
+	maps.DeleteFunc(s.taken, func(id health.TargetID, _ health.Report) bool { return gone(id) })
 	for f := range s.family {
-		maps.DeleteFunc(s.family[f].held, func(id health.TargetID, _ int) bool { return !there[id] })
+		maps.DeleteFunc(s.family[f].held, func(id health.TargetID, _ int) bool { return gone(id) })
+		maps.DeleteFunc(s.family[f].doubted, func(id health.TargetID, _ time.Time) bool { return gone(id) })
 	}
+}
+
+// secondRound is how long a target that is well may take to be found up.
+func secondRound(t health.Target) (longest time.Duration) {
+	for _, part := range t.Parts {
+		if part.Spec != nil {
+			longest = max(longest, secondRound(part))
+		}
+	}
+	if len(t.Parts) == 0 {
+		longest = time.Duration(t.Spec.Rise+1)*time.Duration(t.Spec.Interval) + time.Duration(t.Spec.Timeout)
+	}
+	return longest
 }
 
 // Run passes reports on until ctx is done.
@@ -134,10 +151,14 @@ func (s *sentinels) Run(ctx context.Context) {
 			asking.Go(func() { s.watch(ctx, f) })
 		}
 	}
+	tick := time.NewTicker(sentinelRetry)
+	defer tick.Stop()
 	for {
 		select {
 		case <-s.runner.Changed():
 			s.fold(s.runner.Take())
+		case now := <-tick.C:
+			s.holdDue(now)
 		case n := <-s.asks:
 			s.mu.Lock()
 			s.family[n].wanted = false
@@ -175,8 +196,9 @@ func (s *sentinels) fold(reports []health.Report) {
 		n := familyOf(r.Addr.Addr())
 		f := &s.family[n]
 		_, held := f.held[r.TargetID]
+		_, doubted := f.doubted[r.TargetID]
 		switch {
-		case f.abstains:
+		case f.abstains, doubted && r.State == health.Down:
 		case len(f.addrs) > 0 && r.State == health.Down && (before != health.Down || held):
 			if !held {
 				f.held[r.TargetID] = f.rounds
@@ -184,7 +206,25 @@ func (s *sentinels) fold(reports []health.Report) {
 			}
 		default:
 			delete(f.held, r.TargetID)
+			delete(f.doubted, r.TargetID)
 			s.pass(r)
+		}
+	}
+}
+
+// holdDue holds the targets that are still down after the time in which they could have been found up: that they
+// are is passed on like that of any other.
+func (s *sentinels) holdDue(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n := range s.family {
+		f := &s.family[n]
+		for id, at := range f.doubted {
+			if !now.Before(at) {
+				delete(f.doubted, id)
+				f.held[id] = f.rounds
+				s.want(n)
+			}
 		}
 	}
 }
@@ -231,14 +271,18 @@ func (s *sentinels) ask(ctx context.Context, n int) {
 	}
 }
 
-// answered passes on what was held, if it came before the round began, and all if nothing was passed on.
+// answered passes on what was held, if it came before the round began, and what is up if nothing was passed on.
 func (s *sentinels) answered(n, round int) {
 	f := &s.family[n]
 	if f.abstains {
 		f.abstains = false
 		s.log.Info("sentinels answer again", "family", familyNames[n])
 		for id, r := range s.seen {
-			if familyOf(id.Addr.Addr()) == n {
+			switch {
+			case familyOf(id.Addr.Addr()) != n:
+			case r.State == health.Down: // which may be the network's doing
+				f.doubted[id] = time.Now().Add(s.rounds[id])
+			default:
 				s.pass(r)
 			}
 		}
@@ -258,6 +302,7 @@ func (s *sentinels) answered(n, round int) {
 func (s *sentinels) silent(n int) {
 	f := &s.family[n]
 	clear(f.held)
+	clear(f.doubted)
 	if f.abstains {
 		return
 	}

@@ -125,11 +125,51 @@ func TestSentinels(t *testing.T) {
 		s.sees(targetSix, health.Up)
 		s.expect(t, "meanwhile", 3*time.Second, states{targetSix: health.Up})
 		n.set(sentinelA, true)
-		s.expect(t, "it answers again", sentinelEvery, states{targetA: health.Down, targetB: health.Up})
+		s.expect(t, "it answers again", sentinelRetry+10*time.Millisecond, states{targetB: health.Up})
+		s.expect(t, "down in a second round, which is none for an unknown target", sentinelEvery, states{targetA: health.Down})
 
 		// Without a cause too; and of targets that have gone nothing is passed on.
 		s.Set([]health.Target{{TargetID: targetB, Spec: &health.Check{TCP: &health.TCP{}, Interval: 1e9, Timeout: 1e9, Rise: 1, Fall: 1}}})
 		n.set(sentinelA, false)
 		s.expect(t, "a network goes unnoticed", sentinelEvery+time.Second, states{targetB: health.Unknown})
+	})
+}
+
+// What was down while no sentinel answered is said to be so once it could have been found up since then.
+func TestSentinelsDoubt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, n := watched(t)
+		one := health.Check{TCP: &health.TCP{}, Interval: 1e9, Timeout: 5e8, Rise: 2, Fall: 1}
+		s.Set([]health.Target{
+			{TargetID: targetA, Spec: &one},
+			{TargetID: targetB, Spec: &health.Check{All: []string{"one", "two"}}, Parts: []health.Target{{Spec: &one}, {}}},
+		})
+		lose := func() {
+			t.Helper()
+			n.set(sentinelA, false)
+			n.set(sentinelB, false)
+			s.expect(t, "none answers", sentinelEvery+time.Second, states{targetA: health.Unknown, targetB: health.Unknown})
+		}
+		s.sees(targetA, health.Up)
+		s.sees(targetB, health.Up)
+		s.Take()
+		lose()
+		s.sees(targetA, health.Down)
+		s.sees(targetB, health.Down)
+		n.set(sentinelA, true)
+		s.expect(t, "it answers again", 2*time.Second, nil)
+		s.sees(targetA, health.Down)
+		s.sees(targetB, health.Up)
+		s.expect(t, "one of them is up, and one down for another reason", 0, states{targetB: health.Up})
+		s.expect(t, "in time", time.Second, nil)
+		s.expect(t, "after that", 2*time.Second, states{targetA: health.Down})
+
+		// Lost again before that: what was doubted stays untold.
+		lose()
+		s.sees(targetB, health.Down)
+		n.set(sentinelA, true)
+		time.Sleep(time.Second + 10*time.Millisecond)
+		n.set(sentinelA, false)
+		s.expect(t, "lost at once", time.Minute, states{targetA: health.Unknown, targetB: health.Unknown})
 	})
 }

@@ -116,7 +116,7 @@ func newBench(t *testing.T) *bench {
 	t.Cleanup(b.wire.close)
 	b.build()
 	b.startEtcd()
-	b.dial()
+	b.client = b.clientOf(b.clients)
 	b.startServices()
 	return b
 }
@@ -202,19 +202,20 @@ func (b *bench) startEtcd() {
 	}
 }
 
-func (b *bench) dial() {
+// clientOf is a client of etcd on a host.
+func (b *bench) clientOf(h *host) *clientv3.Client {
 	b.t.Helper()
 	c, err := clientv3.New(clientv3.Config{
 		Endpoints: []string{b.registry.at(etcdPort)}, Logger: zap.NewNop(), Context: b.t.Context(),
 		DialOptions: []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
-			return b.clients.dial(ctx, "tcp", addr)
+			return h.dial(ctx, "tcp", addr)
 		})},
 	})
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.client = c
 	b.t.Cleanup(func() { c.Close() })
+	return c
 }
 
 // startServices starts four backends at each site. Each is of another of the five pools, none of that of the number
@@ -248,15 +249,19 @@ const (
 	poolTCP   = 2
 )
 
-// keys are the registry of the bench: a name for each pool, which gives all of its members that are up. voting is
-// what checks say besides, such as `,"quorum":"any"`.
-func (b *bench) keys(voting string) map[string]string {
-	keys := map[string]string{
-		"zone/fault.test/soa": `{"ns":["ns1.fault.test."]}`,
-		"check/http":          fmt.Sprintf(`{"http":{"host":%q},%v%s}`, serviceName, b.check, voting),
-		"check/https":         fmt.Sprintf(`{"https":{"host":%q},%v%s}`, serviceName, b.check, voting),
-		"check/tcp":           fmt.Sprintf(`{"tcp":{},%v%s}`, b.check, voting),
+// checkKeys are the checks. voting is what they say besides, such as `,"quorum":"any"`.
+func (b *bench) checkKeys(voting string) map[string]string {
+	return map[string]string{
+		"check/http":  fmt.Sprintf(`{"http":{"host":%q},%v%s}`, serviceName, b.check, voting),
+		"check/https": fmt.Sprintf(`{"https":{"host":%q},%v%s}`, serviceName, b.check, voting),
+		"check/tcp":   fmt.Sprintf(`{"tcp":{},%v%s}`, b.check, voting),
 	}
+}
+
+// keys are the registry of the bench: a name for each pool, which gives all of its members that are up.
+func (b *bench) keys(voting string) map[string]string {
+	keys := b.checkKeys(voting)
+	keys["zone/fault.test/soa"] = `{"ns":["ns1.fault.test."]}`
 	for i, site := range benchSites {
 		keys["site/"+site] = fmt.Sprintf(`{"lat":%d,"lon":%d}`, 10*i, 10*i)
 	}
@@ -272,9 +277,14 @@ func (b *bench) keys(voting string) map[string]string {
 		keys[fmt.Sprintf("zone/fault.test/name/p%d/steer", k)] = fmt.Sprintf(`{"pool":"p%d"}`, k)
 	}
 	for _, s := range b.services {
-		keys["pool/"+s.pool+"/member/"+s.name] = fmt.Sprintf(`{"addr":[%q,%q],"port":%d,"site":%q}`, s.addrs[0], s.addrs[1], s.port, s.name)
+		keys["pool/"+s.pool+"/member/"+s.name] = b.memberOf(s)
 	}
 	return keys
+}
+
+// memberOf is the value of a backend's key.
+func (b *bench) memberOf(s *service) string {
+	return fmt.Sprintf(`{"addr":[%q,%q],"port":%d,"site":%q}`, s.addrs[0], s.addrs[1], s.port, s.name)
 }
 
 // put puts keys below /gslb/.
@@ -290,7 +300,7 @@ func (b *bench) put(keys map[string]string) {
 	}
 }
 
-// startServers starts the servers that have not been, and waits until they are ready.
+// startServers starts the servers, and waits for nothing.
 func (b *bench) startServers(args ...string) {
 	b.t.Helper()
 	for _, n := range b.servers {
@@ -298,9 +308,6 @@ func (b *bench) startServers(args ...string) {
 			"--dns-listen", n.at(53), "--http-listen", n.at(8053),
 			"--etcd-endpoints", b.registry.at(etcdPort), "--data-dir", b.path(n.name)}, args...)
 		b.start(n)
-	}
-	for _, n := range b.servers {
-		b.await(n.name+" is ready", func() bool { status, _ := b.get(n, "/readyz"); return status == 200 })
 	}
 }
 
@@ -321,7 +328,7 @@ func (b *bench) start(n *node) {
 func (b *bench) up(voting string, checkerArgs ...string) {
 	b.t.Helper()
 	b.put(b.keys(voting))
-	b.startServers("--checker-enabled=false")
+	b.startServers("--checker-enabled=false") // the checkers start while these read the registry
 	for _, n := range b.checkers {
 		b.startChecker(n, checkerArgs...)
 	}
@@ -332,8 +339,12 @@ func (b *bench) up(voting string, checkerArgs ...string) {
 func (b *bench) ask(checkers int) {
 	b.t.Helper()
 	b.awaitMetrics(fmt.Sprintf("meridian_health_checkers %d", checkers), "meridian_health_disputed 0", "meridian_health_stale 0")
-	for k := range benchPools {
-		b.awaitMetrics(fmt.Sprintf(`meridian_pool_members{pool="p%d",state="up"} %d`, k, len(b.services)/benchPools))
+	pools := map[string]int{}
+	for _, s := range b.services {
+		pools[s.pool]++
+	}
+	for pool, n := range pools {
+		b.awaitMetrics(fmt.Sprintf(`meridian_pool_members{pool=%q,state="up"} %d`, pool, n))
 	}
 	var addrs []string
 	for _, n := range b.servers {
@@ -344,7 +355,30 @@ func (b *bench) ask(checkers int) {
 	}
 	b.stop = b.oracle.ask(b.clients, addrs, b.random.Uint64())
 	b.t.Cleanup(b.stop)
+	for _, s := range b.services {
+		b.await("all are given", func() bool { return b.oracle.everywhere(s.addrs, true) })
+	}
 	b.say("all is up: %v", b.wire.counted())
+}
+
+// during does something, and tells how the queries have ended meanwhile. A test that does several things one after the
+// other on one bench thus says which of them was wrong.
+func (b *bench) during(what string, do func()) {
+	b.t.Helper()
+	b.say("%s", what)
+	before := b.oracle.result()
+	do()
+	after := b.oracle.result()
+	after.examples = after.examples[len(before.examples):]
+	after.queries -= before.queries
+	after.lost -= before.lost
+	after.left -= before.left
+	after.overdue -= before.overdue
+	after.other -= before.other
+	b.t.Logf("figure: %s: %s: %s", strings.TrimPrefix(b.t.Name(), "TestFault"), what, after)
+	if after.bad() > 0 {
+		b.t.Errorf("%s: %d queries ended badly:\n%s", what, after.bad(), strings.Join(after.examples, "\n"))
+	}
 }
 
 // sentinels are addresses that always answer, as an option has them.
@@ -422,7 +456,7 @@ func (b *bench) result(more ...string) {
 	b.stop()
 	c := b.oracle.result()
 	b.t.Logf("figure: %s: %s", strings.TrimPrefix(b.t.Name(), "TestFault"), strings.Join(append([]string{c.String()}, more...), ", "))
-	if c.bad() > 0 {
+	if c.bad() > 0 && !b.t.Failed() {
 		b.t.Errorf("%d queries ended badly:\n%s", c.bad(), strings.Join(c.examples, "\n"))
 	}
 	if c.queries == 0 {

@@ -54,7 +54,7 @@ func TestFaultGiven(t *testing.T) {
 				g.expect("n.test.", 1, one, two)
 				g.fate(one).from, g.fate(two).from = at(0), at(0)
 				if c.before(g); c.open {
-					g.open["n.test. A"] = at(5)
+					g.opens("n.test.", at(5))
 				}
 				if a.answer == "lost" {
 					g.unanswered(0, "n.test. A", errors.New("time is up"))

@@ -23,7 +23,7 @@ type given struct {
 	mu    sync.Mutex
 	began time.Time
 	names map[string]map[netip.Addr]*fate // by question: "p0.fault.test. A"
-	open  map[string]time.Time            // questions of which all members are down, from that time on
+	open  map[string]fate                 // by question: whether all members are down
 	count givenCount
 }
 
@@ -51,7 +51,7 @@ type givenCount struct {
 }
 
 func newGiven() *given {
-	return &given{began: time.Now(), names: map[string]map[netip.Addr]*fate{}, open: map[string]time.Time{}}
+	return &given{began: time.Now(), names: map[string]map[netip.Addr]*fate{}, open: map[string]fate{}}
 }
 
 // expect adds the addresses of a name, which are given from then on.
@@ -88,6 +88,17 @@ func (g *given) set(addrs []netip.Addr, given bool, by time.Time) {
 func (g *given) leaves(addrs []netip.Addr, by time.Time)  { g.set(addrs, false, by) }
 func (g *given) returns(addrs []netip.Addr, by time.Time) { g.set(addrs, true, by) }
 
+// opens says that all members of a name are down by that time, and are given for want of better ones; closes, that
+// one is up again.
+func (g *given) opens(name string, by time.Time)  { g.setOpen(name, fate{given: true, from: by}) }
+func (g *given) closes(name string, by time.Time) { g.setOpen(name, fate{given: false, from: by}) }
+
+func (g *given) setOpen(name string, f fate) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.open[name+" A"], g.open[name+" AAAA"] = f, f
+}
+
 func (g *given) fate(a netip.Addr) *fate {
 	for _, addrs := range g.names {
 		if f := addrs[a]; f != nil {
@@ -97,13 +108,13 @@ func (g *given) fate(a netip.Addr) *fate {
 	panic(fmt.Sprintf("%v is nobody's", a))
 }
 
-// everywhere says whether all servers give the addresses now, or none does.
+// everywhere says whether all servers are known to give the addresses now, or none to.
 func (g *given) everywhere(addrs []netip.Addr, given bool) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, a := range addrs {
 		for _, s := range g.fate(a).seen {
-			if s.with.After(s.without) != given {
+			if s.with.Equal(s.without) || s.with.After(s.without) != given {
 				return false
 			}
 		}
@@ -168,7 +179,7 @@ func (g *given) answered(server int, question string, sent, received time.Time, 
 			g.blame("ns%d, %s: %v is not given, though it is to be", server+1, question, a)
 		}
 	}
-	if at, open := g.open[question]; failsOpen(r) && !open || !failsOpen(r) && open && sent.After(at) {
+	if open := g.open[question]; failsOpen(r) != open.given && !sent.Before(open.from) {
 		g.count.other++
 		g.blame("ns%d, %s: fail-open is %v, expected the contrary", server+1, question, failsOpen(r))
 	}

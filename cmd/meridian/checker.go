@@ -67,6 +67,9 @@ func runChecker(ctx context.Context, cfg Config, log *slog.Logger, up func(check
 	if err := store.CheckName(cfg.Site); err != nil {
 		return fmt.Errorf("site: %w", err)
 	}
+	if _, err := permitted(cfg.Checker.Sentinels, check.MayEcho); err != nil {
+		return err
+	}
 	self := checkerKey{cfg.Site, version, time.Now().UTC().Truncate(time.Second)}
 	follow := etcdConfig(cfg.Etcd)
 	follow.NoZones = true // it has no use for them, and a million names are a lot to read

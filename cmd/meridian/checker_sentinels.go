@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net"
@@ -64,10 +65,10 @@ type familyView struct {
 	doubted  map[health.TargetID]time.Time // targets that were down when one answered again; when they are held
 }
 
-// newSentinels makes some out of their addresses; without any, all is passed on.
+// newSentinels makes some out of their addresses, those without a port for ICMP; without any, all is passed on.
 func newSentinels(addrs []netip.AddrPort, runner *check.Runner, log *slog.Logger) *sentinels {
 	s := &sentinels{
-		runner: runner, log: log, dial: dialTCP,
+		runner: runner, log: log, dial: dialSentinel,
 		changed: make(chan struct{}, 1), asks: make(chan int, len(familyNames)),
 		seen: map[health.TargetID]health.Report{}, taken: map[health.TargetID]health.Report{},
 	}
@@ -81,7 +82,41 @@ func newSentinels(addrs []netip.AddrPort, runner *check.Runner, log *slog.Logger
 	return s
 }
 
-func dialTCP(ctx context.Context, a netip.AddrPort) error {
+// permitted are the sentinels that this process may ask, by a word of may on those that are asked by ICMP, and why it
+// may not ask another.
+func permitted(addrs []netip.AddrPort, may func(netip.Addr) error) (list []netip.AddrPort, err error) {
+	for _, a := range addrs {
+		if a.Port() == 0 {
+			if why := may(a.Addr()); why != nil {
+				err = fmt.Errorf("checker.sentinels: %s: %w", sentinelText(a), why)
+				continue
+			}
+		}
+		list = append(list, a)
+	}
+	return list, err
+}
+
+// sentinelText is a sentinel as it is configured.
+func sentinelText(a netip.AddrPort) string {
+	if a.Port() == 0 {
+		return a.Addr().String()
+	}
+	return a.String()
+}
+
+func sentinelTexts(addrs []netip.AddrPort) (list []string) {
+	for _, a := range addrs {
+		list = append(list, sentinelText(a))
+	}
+	return list
+}
+
+// dialSentinel connects to a sentinel, or awaits its echo.
+func dialSentinel(ctx context.Context, a netip.AddrPort) error {
+	if a.Port() == 0 {
+		return check.Echo(ctx, a.Addr())
+	}
 	c, err := new(net.Dialer).DialContext(ctx, "tcp", a.String())
 	if err == nil {
 		c.Close()
@@ -307,7 +342,7 @@ func (s *sentinels) silent(n int) {
 		return
 	}
 	f.abstains = true
-	s.log.Warn("no sentinel answers: nothing is reported of this family", "family", familyNames[n], "sentinels", f.addrs)
+	s.log.Warn("no sentinel answers: nothing is reported of this family", "family", familyNames[n], "sentinels", sentinelTexts(f.addrs))
 	for id := range s.seen {
 		if familyOf(id.Addr.Addr()) == n {
 			s.pass(health.Report{TargetID: id, State: health.Unknown, Reason: "no sentinel of the checker answers"})

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -172,4 +174,41 @@ func TestSentinelsDoubt(t *testing.T) {
 		n.set(sentinelA, false)
 		s.expect(t, "lost at once", time.Minute, states{targetA: health.Unknown, targetB: health.Unknown})
 	})
+}
+
+// Sentinels are asked by TCP, and those without a port by ICMP, where that is permitted.
+func TestSentinelKinds(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := netip.MustParseAddrPort(l.Addr().String())
+	if err := dialSentinel(t.Context(), there); err != nil {
+		t.Errorf("%v: %v", there, err)
+	}
+	l.Close()
+	if err := dialSentinel(t.Context(), there); err == nil {
+		t.Errorf("%v, which is closed: it answers", there)
+	}
+	bare := func(addr string) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(addr), 0) }
+	if check.MayEcho(netip.MustParseAddr("127.0.0.1")) == nil {
+		if err := dialSentinel(t.Context(), bare("127.0.0.1")); err != nil {
+			t.Errorf("echo of 127.0.0.1: %v", err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := dialSentinel(ctx, bare("fe80::1%nowhere")); err == nil {
+			t.Error("echo on an interface that is not there: it answers")
+		}
+	}
+	all := []netip.AddrPort{sentinelA, bare("192.0.2.103"), bare("2001:db8::3")}
+	list, err := permitted(all, func(a netip.Addr) error {
+		if a.Is6() {
+			return errors.New("it is not permitted here")
+		}
+		return nil
+	})
+	if !slices.Equal(list, all[:2]) || err == nil || err.Error() != "checker.sentinels: 2001:db8::3: it is not permitted here" {
+		t.Errorf("permitted are %v, %v", list, err)
+	}
 }

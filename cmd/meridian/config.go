@@ -61,8 +61,8 @@ type CheckerConfig struct {
 	Enabled     bool // of serve
 	ID          string
 	Allow, Deny []netip.Prefix
-	ExecDir     string // "" = no commands are run
-	Sentinels   []netip.AddrPort
+	ExecDir     string           // "" = no commands are run
+	Sentinels   []netip.AddrPort // by TCP, those without a port by ICMP
 }
 
 // looks is how checks are made.
@@ -156,7 +156,7 @@ func (c *Config) options() []option {
 		{"checker.enabled", "true", boolean(&c.Checker.Enabled),
 			"whether the server checks the members itself, beside what checkers report"},
 		{"checker.sentinels", "", sentinelList(&c.Checker.Sentinels),
-			"addresses that always answer: while none of a family does, no member of it is said to be down (default none)"},
+			"addresses that always answer, by TCP or, without a port, by ICMP: while none of a family does, no member of it is said to be down (default none)"},
 		{"checker.id", "", named("id", text("name", &c.Checker.ID, checkCheckerID)),
 			"name of this checker among all checkers (default the host name)"},
 		{"etcd.endpoints", "", list("endpoint", &c.Etcd.Endpoints, checkEndpoint),

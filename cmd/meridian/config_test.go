@@ -80,7 +80,7 @@ var everything = Config{
 	},
 	HTTPListen: "localhost:80",
 	Geo:        GeoConfig{Databases: []string{"/geo/city.mmdb", "asn.mmdb"}, Interval: time.Minute},
-	Checker:    CheckerConfig{ID: "fra-1", Sentinels: []netip.AddrPort{netip.MustParseAddrPort("9.9.9.9:53"), netip.MustParseAddrPort("[2620:fe::fe]:53")}},
+	Checker:    CheckerConfig{ID: "fra-1", Sentinels: []netip.AddrPort{netip.MustParseAddrPort("9.9.9.9:53"), netip.MustParseAddrPort("[2620:fe::fe]:53"), netip.AddrPortFrom(netip.MustParseAddr("1.1.1.1"), 0)}},
 	Etcd: EtcdConfig{
 		Endpoints: []string{"10.0.0.1:2379", "https://etcd1.example.net:2379"},
 		Listen:    "[::1]:1", Prefix: "/a/b", Username: "me", Password: "a,b: c",
@@ -111,7 +111,7 @@ geo:
 checker:
   enabled: false
   id: fra-1
-  sentinels: ["9.9.9.9:53", "[2620:fe::fe]:53"]
+  sentinels: ["9.9.9.9:53", "[2620:fe::fe]:53", 1.1.1.1]
 etcd:
   endpoints: 10.0.0.1:2379, https://etcd1.example.net:2379
   listen: "[::1]:1"
@@ -129,7 +129,7 @@ log:
 "dns":{"listen":["192.0.2.1:53","[2001:db8::1]:53"],"workers":3,"tcp_max":7,"tcp_max_per_client":5,"tcp_idle":"1.5s",
 "nsid":"fra, 1","version":"9.9"},
 "http":{"listen":"localhost:80"},"geo":{"databases":["/geo/city.mmdb","asn.mmdb"],"interval":"1m"},
-"checker":{"enabled":false,"id":"fra-1","sentinels":["9.9.9.9:53","[2620:fe::fe]:53"]},
+"checker":{"enabled":false,"id":"fra-1","sentinels":["9.9.9.9:53","[2620:fe::fe]:53","1.1.1.1"]},
 "etcd":{"endpoints":["10.0.0.1:2379","https://etcd1.example.net:2379"],"listen":"[::1]:1","prefix":"/a/b",
 "username":"me","password":"a,b: c","cert_file":"c.pem","key_file":"k.pem","ca_file":"ca.pem"},
 "log":{"level":"warn","format":"json"}}`
@@ -150,7 +150,7 @@ geo.databases = ["/geo/city.mmdb", "asn.mmdb"]
 geo.interval = "1m"
 checker.enabled = false
 checker.id = "fra-1"
-checker.sentinels = ["9.9.9.9:53", "[2620:fe::fe]:53"]
+checker.sentinels = ["9.9.9.9:53", "[2620:fe::fe]:53", "1.1.1.1"]
 [etcd]
 endpoints = ["10.0.0.1:2379", "https://etcd1.example.net:2379"]
 listen = "[::1]:1"
@@ -172,7 +172,7 @@ format = "json"
 		"MERIDIAN_DNS_TCP_MAX_PER_CLIENT=5", "MERIDIAN_DNS_TCP_IDLE=1.5s", "MERIDIAN_DNS_NSID=fra, 1",
 		"MERIDIAN_DNS_VERSION=9.9", "MERIDIAN_HTTP_LISTEN=localhost:80",
 		"MERIDIAN_GEO_DATABASES=/geo/city.mmdb, asn.mmdb", "MERIDIAN_GEO_INTERVAL=1m",
-		"MERIDIAN_CHECKER_ENABLED=false", "MERIDIAN_CHECKER_SENTINELS=9.9.9.9:53,[2620:fe::fe]:53",
+		"MERIDIAN_CHECKER_ENABLED=false", "MERIDIAN_CHECKER_SENTINELS=9.9.9.9:53,[2620:fe::fe]:53,1.1.1.1",
 		"MERIDIAN_ETCD_ENDPOINTS=10.0.0.1:2379,https://etcd1.example.net:2379", "MERIDIAN_ETCD_LISTEN=[::1]:1",
 		"MERIDIAN_ETCD_PREFIX=/a/b", "MERIDIAN_ETCD_CERT_FILE=c.pem", "MERIDIAN_ETCD_KEY_FILE=k.pem",
 		"MERIDIAN_ETCD_CA_FILE=ca.pem", "MERIDIAN_LOG_LEVEL=warn", "MERIDIAN_LOG_FORMAT=json",
@@ -183,7 +183,7 @@ format = "json"
 		"--dns-tcp-max-per-client=5", "--dns-tcp-idle=1.5s", "--dns-nsid=fra, 1", "--dns-version=9.9",
 		"--http-listen=localhost:80",
 		"--geo-database=/geo/city.mmdb", "--geo-database=asn.mmdb", "--geo-interval=1m",
-		"--checker-enabled=false", "--checker-sentinel=9.9.9.9:53", "--checker-sentinel=[2620:fe::fe]:53",
+		"--checker-enabled=false", "--checker-sentinel=9.9.9.9:53", "--checker-sentinel=[2620:fe::fe]:53", "--checker-sentinel=1.1.1.1",
 		"--etcd-endpoints=10.0.0.1:2379,https://etcd1.example.net:2379", "--etcd-listen=[::1]:1",
 		"--etcd-prefix=/a/b", "--etcd-cert-file=c.pem", "--etcd-key-file=k.pem", "--etcd-ca-file=ca.pem",
 		"--log-level=warn", "--log-format=json",
@@ -301,8 +301,12 @@ func TestConfigErrors(t *testing.T) {
 			want: `FILE:2: geo.database: unknown key (did you mean "geo.databases"?)`},
 		{name: "interval out of range", args: []string{"--geo-interval=2h"},
 			want: `--geo-interval: 2h0m0s is out of range, expected 100ms to 1h0m0s`},
-		{name: "sentinel without a port", args: []string{"--checker-sentinel=9.9.9.9"},
-			want: `--checker-sentinel: "9.9.9.9" is not an address and TCP port such as "9.9.9.9:53" or "[2620:fe::fe]:53"`},
+		{name: "sentinel of port 0", args: []string{"--checker-sentinel=9.9.9.9:0"},
+			want: `--checker-sentinel: "9.9.9.9:0" is not an address such as "9.9.9.9", nor one with a TCP port such as "9.9.9.9:53" or "[2620:fe::fe]:53"`},
+		{name: "sentinel by name", file: "c.yaml", text: "checker:\n  sentinels: [dns.example.net]",
+			want: `FILE:2: checker.sentinels: "dns.example.net" is not an address such as "9.9.9.9", nor one with a TCP port such as "9.9.9.9:53" or "[2620:fe::fe]:53"`},
+		{name: "sentinel in IPv6 form", args: []string{"--checker-sentinel=::ffff:9.9.9.9"},
+			want: `--checker-sentinel: "::ffff:9.9.9.9" is not an address such as "9.9.9.9", nor one with a TCP port such as "9.9.9.9:53" or "[2620:fe::fe]:53"`},
 		{name: "sentinel named twice", environ: env("MERIDIAN_CHECKER_SENTINELS=9.9.9.9:53,9.9.9.9:53"),
 			want: `MERIDIAN_CHECKER_SENTINELS: 9.9.9.9:53 is named twice`},
 		{name: "neither true nor false", args: []string{"--checker-enabled=no"},
@@ -479,7 +483,7 @@ func TestConfigOptions(t *testing.T) {
 		t.Error("the password has a flag")
 	}
 	usage := flags.FlagUsages()
-	if want := "--dns-listen host:port,...            addresses that answer DNS over UDP and TCP; without host, all addresses (default :53)"; !strings.Contains(usage, want) {
+	if want := "--dns-listen host:port,...       addresses that answer DNS over UDP and TCP; without host, all addresses (default :53)"; !strings.Contains(usage, want) {
 		t.Errorf("usage lacks %q:\n%s", want, usage)
 	}
 }

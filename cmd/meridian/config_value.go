@@ -119,15 +119,20 @@ func named(flag string, v value) value {
 	return v
 }
 
-// sentinelList is a list of addresses and ports, whose flag names one of them.
+// sentinelList is a list of addresses, with a port or, for ICMP, with 0 for none, whose flag names one of them.
 func sentinelList(field *[]netip.AddrPort) value {
 	var texts []string
-	return named("checker-sentinel", list("address:port", &texts, func(texts []string) error {
+	return named("checker-sentinel", list("address", &texts, func(texts []string) error {
 		*field = nil
 		for _, text := range texts {
 			a, err := netip.ParseAddrPort(text)
-			if err != nil || a.Port() == 0 || a.Addr().Is4In6() {
-				return fmt.Errorf(`%q is not an address and TCP port such as "9.9.9.9:53" or "[2620:fe::fe]:53"`, text)
+			if bare, ok := netip.ParseAddr(text); ok == nil {
+				a, err = netip.AddrPortFrom(bare, 0), nil
+			} else if a.Port() == 0 {
+				err = errors.New("no such port")
+			}
+			if err != nil || a.Addr().Is4In6() {
+				return fmt.Errorf(`%q is not an address such as "9.9.9.9", nor one with a TCP port such as "9.9.9.9:53" or "[2620:fe::fe]:53"`, text)
 			}
 			if slices.Contains(*field, a) {
 				return fmt.Errorf("%s is named twice", text)

@@ -112,7 +112,11 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, up func(context.Co
 		looks := cfg.looks(log)
 		looks.Measured = applier.Measured
 		checker := check.New(looks)
-		seen := newSentinels(cfg.Checker.Sentinels, checker, log)
+		list, err := permitted(cfg.Checker.Sentinels, check.MayEcho)
+		if err != nil {
+			log.Error("sentinel left out: answering comes first", "reason", err)
+		}
+		seen := newSentinels(list, checker, log)
 		standing := &standing{cfg, started, restored, applier, registry, own, saver, geography}
 		http, err := admin.Listen(admin.Config{
 			Listen: cfg.HTTPListen, Snapshot: &applier.Snapshot, Ready: applier.Ready, Log: log,

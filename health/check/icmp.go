@@ -27,19 +27,50 @@ var (
 	family6 = family{"udp6", "ip6:ipv6-icmp", "::", 58, ipv6.ICMPTypeEchoRequest, ipv6.ICMPTypeEchoReply}
 )
 
+func familyOf(addr netip.Addr) family {
+	if addr.Is6() {
+		return family6
+	}
+	return family4
+}
+
 // probeICMP sends one echo request and awaits its reply.
 func (v *vantage) probeICMP(ctx context.Context, t *target) error {
 	addr := t.Addr.Addr().Unmap()
 	if err := v.networks.permit(addr); err != nil { // no dialer opens its sockets
 		return err
 	}
-	f := family4
-	if addr.Is6() {
-		f = family6
+	rtt, err := sendEcho(ctx, addr)
+	if err == nil {
+		t.seen.rtt = rtt
 	}
+	return err
+}
+
+// Echo sends one echo request to an address, whatever checks may touch, and awaits its reply until ctx is done.
+func Echo(ctx context.Context, addr netip.Addr) error {
+	_, err := sendEcho(ctx, addr)
+	return err
+}
+
+// MayEcho is why Echo is not permitted to this process, in words; nil where it is.
+func MayEcho(addr netip.Addr) error {
+	c, _, err := familyOf(addr).listen(addr)
+	if err == nil {
+		c.Close()
+	}
+	var unable *unableError
+	if errors.As(err, &unable) {
+		return err
+	}
+	return nil // that there is no network now is another thing
+}
+
+func sendEcho(ctx context.Context, addr netip.Addr) (rtt time.Duration, err error) {
+	f := familyOf(addr)
 	c, to, err := f.listen(addr)
 	if err != nil {
-		return plain(err)
+		return 0, plain(err)
 	}
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.Close() })
@@ -50,20 +81,19 @@ func (v *vantage) probeICMP(ctx context.Context, t *target) error {
 	request := icmp.Message{Type: f.request, Body: &icmp.Echo{ID: int(token[0])<<8 | int(token[1]), Seq: 1, Data: token}}
 	packet, err := request.Marshal(nil) // the kernel sums ICMPv6 up itself
 	if err != nil {
-		return err
+		return 0, err
 	}
 	began := time.Now()
 	if _, err := c.WriteTo(packet, to); err != nil {
-		return plain(err)
+		return 0, plain(err)
 	}
 	for buf := make([]byte, 1500); ; {
 		n, from, err := c.ReadFrom(buf)
 		if err != nil {
-			return plain(err)
+			return 0, plain(err)
 		}
 		if f.answers(buf[:n], token) && sameHost(from, addr) {
-			t.seen.rtt = time.Since(began)
-			return nil
+			return time.Since(began), nil
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -59,6 +60,24 @@ func TestICMP(t *testing.T) {
 			t.Error("success, want an error")
 		}
 	})
+}
+
+// Echo touches what no check may.
+func TestEcho(t *testing.T) {
+	addr := netip.MustParseAddr("127.0.0.1")
+	if err := MayEcho(addr); err != nil && os.Geteuid() != 0 {
+		t.Skip(err) // who is not root may be forbidden to
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	if err := Echo(t.Context(), addr); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := Echo(ctx, netip.MustParseAddr("fe80::1%nowhere")); err == nil {
+		t.Error("success on an interface that is not there")
+	}
 }
 
 // Only the reply to this request counts.

@@ -354,8 +354,6 @@ func checkPrefix(s string) error {
 	return nil
 }
 
-var nameForm = regexp.MustCompile(`^[a-z0-9.-]*$`)
-
 // checkSite takes what the registry takes for the name of a site.
 func checkSite(s string) error {
 	if s == "" {
@@ -365,8 +363,8 @@ func checkSite(s string) error {
 }
 
 func checkServerName(s string) error {
-	if !nameForm.MatchString(s) {
-		return fmt.Errorf(`%q is not a name such as "ns1.example.net": small letters, digits and .- alone`, s)
+	if s == "" {
+		return nil
 	}
-	return nil
+	return store.CheckServer(s)
 }

@@ -48,7 +48,7 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(suggestFlag)
-	root.AddCommand(serveCommand(), checkerCommand(), explainCommand(), simulateCommand(), statusCommand(), lintCommand(), applyCommand(), importCommand(), exportCommand(), drainCommand(), undrainCommand(), demoCommand(), backendCommand(), referenceCommand())
+	root.AddCommand(serveCommand(), checkerCommand(), explainCommand(), simulateCommand(), statusCommand(), lintCommand(), applyCommand(), importCommand(), exportCommand(), drainCommand(), undrainCommand(), rolesCommand(), demoCommand(), backendCommand(), referenceCommand())
 	return root
 }
 

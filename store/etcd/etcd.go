@@ -86,7 +86,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Registry, error) 
 				Backoff:           backoff.Config{BaseDelay: minDelay, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 				MinConnectTimeout: 3 * time.Second,
 			}),
-			grpc.WithChainUnaryInterceptor(failFast, r.cfg.spellOut),
+			grpc.WithChainUnaryInterceptor(failFast, r.cfg.spellOut, r.cfg.nameRefused),
 		},
 	}
 	if cfg.connect != nil {

@@ -196,7 +196,8 @@ func (s *Server) level(e zapcore.Entry) slog.Level {
 	return zaplog.OneDown(e)
 }
 
-// usual are the warnings that every start of an embedded etcd gives.
+// usual are the warnings that every start of an embedded etcd gives, and those that a client has it give as often as
+// it likes.
 var usual = map[string]bool{
 	// Meant for those who run an etcd for others.
 	"Running http and grpc server on single port. This is not recommended for production.": true,
@@ -206,6 +207,8 @@ var usual = map[string]bool{
 	"Failed to detect schema version":  true,
 	"failed to update storage version": true,
 	"Failed to detect storage schema version. Please wait till wal snapshot before upgrading cluster.": true,
+	// Of a write that is not permitted, for one. Who asked for it is told.
+	"failed to apply request": true,
 }
 
 // early ends a warning of a slow start: the member, alone, elects itself at the next tick.

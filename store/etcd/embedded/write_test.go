@@ -76,7 +76,8 @@ func TestCommit(t *testing.T) {
 func TestUser(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	s := start(t, Config{Dir: dir})
+	said, warnings := recorded(slog.LevelWarn)
+	s := start(t, Config{Dir: dir, Log: said})
 	c := dial(t, s)
 	put(t, c, "/gslb/a", "1")
 	for _, err := range []error{
@@ -101,6 +102,14 @@ func TestUser(t *testing.T) {
 	nobody := open(t, s.Addr().String(), etcd.Config{}, silent)
 	if _, err := nobody.Read(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "reading the registry: etcd has users, and this is none of them: ") {
 		t.Errorf("without a user: %v", err)
+	}
+
+	// That a write is refused its client is told, and nobody else.
+	if _, err := nobody.Commit(t.Context(), []store.Change{{Key: "a", Value: []byte("2")}}); err == nil {
+		t.Error("written without a user")
+	}
+	if got := warnings(); strings.Contains(strings.Join(got, "\n"), "failed to apply") {
+		t.Errorf("logged %q", got)
 	}
 
 	// The process begins before etcd does.

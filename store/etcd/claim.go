@@ -96,7 +96,7 @@ func (c *Claim) keep(ctx context.Context) error {
 		limited, cancel := context.WithTimeout(ctx, c.timeout())
 		defer cancel()
 		began := time.Now()
-		left, err := renew(limited, client, c.id)
+		left, err := c.r.renew(limited, client, c.id)
 		if err != nil {
 			return err
 		}

@@ -52,6 +52,7 @@ type Registry struct {
 
 	contact, liveContact contact
 	reads                reads
+	renewals             renewals
 }
 
 // Open makes a Registry. It does not wait for etcd: one that is away is an error of what is done
@@ -62,7 +63,8 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Registry, error) 
 		return nil, err
 	}
 	r := &Registry{cfg: cfg, log: log, config: cfg.Prefix + "/", live: cfg.Prefix + "-live/",
-		contact: contact{what: "registry"}, liveContact: contact{what: "live keys"}}
+		contact: contact{what: "registry"}, liveContact: contact{what: "live keys"},
+		renewals: renewals{turn: make(chan struct{}, 1)}}
 	tls, err := r.cfg.tls()
 	if err != nil {
 		return nil, err

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -204,7 +203,7 @@ func (m *Mirror) hold(ctx context.Context, c *clientv3.Client, l *lease) error {
 	defer cancel()
 	began := time.Now()
 	if l.id != 0 {
-		left, err := renew(ctx, c, l.id)
+		left, err := m.r.renew(ctx, c, l.id)
 		switch {
 		case err != nil:
 			return err
@@ -221,24 +220,6 @@ func (m *Mirror) hold(ctx context.Context, c *clientv3.Client, l *lease) error {
 	}
 	l.id, l.renew = granted.ID, began.Add(ttl/3)
 	return nil
-}
-
-// renew gives a lease its whole time again, and returns that in seconds, 0 if there is no such
-// lease. The client's KeepAliveOnce tries again without pause while etcd has no leader, and its
-// KeepAlive never again after some errors.
-func renew(ctx context.Context, c *clientv3.Client, id clientv3.LeaseID) (ttl int64, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream, err := etcdserverpb.NewLeaseClient(c.ActiveConnection()).LeaseKeepAlive(ctx)
-	if err != nil {
-		return 0, plain(err)
-	}
-	_ = stream.Send(&etcdserverpb.LeaseKeepAliveRequest{ID: int64(id)}) // its error is the next one's
-	renewed, err := stream.Recv()
-	if err != nil {
-		return 0, plain(err)
-	}
-	return renewed.TTL, nil
 }
 
 // look reads what is below the directory.

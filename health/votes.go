@@ -250,6 +250,16 @@ func majority(reports []report, from From) (vote State, heard bool) {
 	return Unknown, up > 0
 }
 
+// Differing appends the checkers that may vote and say otherwise than the state.
+func (b *Ballot) Differing(list []string, from From) []string {
+	for _, r := range b.reports {
+		if v := r.voter.Value(); b.State != Unknown && r.state != b.State && from.Allows(v) {
+			list = append(list, v.Checker)
+		}
+	}
+	return list
+}
+
 // SiteVote is one site's part in the last count, for those who look.
 type SiteVote struct {
 	Site    string

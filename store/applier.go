@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -289,6 +290,8 @@ func (a *Applier) age() {
 	defer a.mu.Unlock()
 	a.measure = measure
 	a.status.VoteStats = votes
+	a.status.Warnings, a.status.Warned = r.targets.warnings.told()
+	a.status.Differ = maps.Clone(r.targets.differing)
 }
 
 // tellLatches passes on which failbacks this server holds.

@@ -23,6 +23,9 @@ type checkerSpec struct {
 	Site    string     `json:"site"`
 	Version string     `json:"version,omitzero"`
 	Started *time.Time `json:"started,omitzero"`
+
+	Targets  map[string]int `json:"targets,omitempty"`  // by state, as it sees them
+	Abstains []string       `json:"abstains,omitempty"` // families of which it reports nothing: "ipv4", "ipv6"
 }
 
 // Validate says what is wrong with c, as a *spec.Error.
@@ -146,8 +149,12 @@ func (r *Registry) takeLive(e Entry, touched map[string]bool) *spec.Error {
 	parts := strings.Split(e.Key, "/")
 	switch {
 	case parts[0] == "checker" && len(parts) == 2:
-		defer r.moveVoter(parts[1])
-		return r.live.takeChecker(parts[1], e, touched)
+		before, was := r.live.checkers[parts[1]]
+		err := r.live.takeChecker(parts[1], e, touched)
+		if now, is := r.live.checkers[parts[1]]; now != before || is != was {
+			r.moveVoter(parts[1])
+		}
+		return err
 	case parts[0] == "report" && len(parts) == 3:
 		return r.takeReport(parts[1], parts[2], e)
 	case parts[0] == "rtt" && len(parts) == 3:

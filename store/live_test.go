@@ -201,11 +201,11 @@ func TestTakeLiveForgets(t *testing.T) {
 // A wrong live key is counted, and logged once.
 func TestTakeLiveWrong(t *testing.T) {
 	for _, tt := range []struct{ key, value, want string }{
-		{"checker/a", `{"site":"fra","versoin":"1"}`, `versoin: unknown field (did you mean "version"?), expected site, version, started`},
+		{"checker/a", `{"site":"fra","versoin":"1"}`, `versoin: unknown field (did you mean "version"?), expected site, version, started, targets, abstains`},
 		{"checker/a", `{}`, `site: "" is not a name: expected 1 to 63 small letters, digits, dots, hyphens and underscores, a letter or digit at both ends`},
 		{"report/a/web", `{"fra":{"192.0.2.1":{"state":"upp","since":"2026-11-22T18:00:00Z"}}}`, `fra.192.0.2.1.state: "upp" is not known, expected "up" or "down"`},
 		{"report/a/web", `{"fra":{"192.0.2.1":{"state":"up"}}}`, `fra.192.0.2.1.since: missing, expected a time such as "2026-11-22T18:00:00Z"`},
-		{"report/a/web", `{"fra":{"192.0.2.1":{"sate":"up"}}}`, `fra.192.0.2.1.sate: unknown field (did you mean "state"?), expected state, since, reason`},
+		{"report/a/web", `{"fra":{"192.0.2.1":{"sate":"up"}}}`, `fra.192.0.2.1.sate: unknown field (did you mean "state"?), expected state, since, reason, warning`},
 		{"report/a/web", `{"fra":"up"}`, "fra: expected an object, found a string"},
 		{"rtt/a/web", `{"fra":{"192.0.2.300":1}}`, `fra.192.0.2.300: "192.0.2.300" is not an IP address: IPv4 field has value >255`},
 		{"rtt/a/web", `{"fra":{"192.0.2.1":"1ms"}}`, "fra.192.0.2.1: expected a number, found a string"},

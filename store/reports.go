@@ -19,9 +19,10 @@ type reportSpec map[string]map[netip.Addr]seen
 
 // seen is what a checker sees of an address.
 type seen struct {
-	State  string    `json:"state"`           // "up" or "down"
-	Since  time.Time `json:"since"`           // by the checker's clock
-	Reason string    `json:"reason,omitzero"` // why it came to be down
+	State   string    `json:"state"`            // "up" or "down"
+	Since   time.Time `json:"since"`            // by the checker's clock
+	Reason  string    `json:"reason,omitzero"`  // why it came to be down
+	Warning string    `json:"warning,omitzero"` // of one that is up and may not stay so
 }
 
 // Validate says what is wrong with s, as a *spec.Error.
@@ -57,7 +58,7 @@ func answered(m *policy.Member, addr int, checked netip.AddrPort) netip.Addr {
 // The side that reports.
 
 const (
-	maxReason = 100     // bytes of a reason
+	maxReason = 100     // bytes of a reason, or a warning
 	maxValue  = 1 << 20 // of a key: etcd takes 1.5 MiB
 )
 
@@ -102,6 +103,8 @@ func (t *targets) reportOf(p *policy.Pool) string {
 		it := seen{State: own.state.String(), Since: own.since.UTC().Truncate(time.Second)}
 		if own.state == health.Down {
 			it.Reason = clipTo(own.reason, maxReason)
+		} else {
+			it.Warning = clipTo(own.warning, maxReason)
 		}
 		s[m.Name][answered(m, w.addr, w.Addr)] = it
 	}
@@ -112,7 +115,7 @@ func (t *targets) reportOf(p *policy.Pool) string {
 	if err == nil && len(text) > maxValue {
 		for _, addrs := range s {
 			for addr, it := range addrs {
-				it.Reason = ""
+				it.Reason, it.Warning = "", ""
 				addrs[addr] = it
 			}
 		}
@@ -178,6 +181,7 @@ func (r *Registry) hear(checker string, tg *target) bool {
 			}
 		}
 	}
+	delete(tg.warnings, checker)
 	if delete(tg.others, checker); last.State == "" {
 		tg.ballot.Withdraw(checker)
 		return false
@@ -188,6 +192,12 @@ func (r *Registry) hear(checker string, tg *target) bool {
 			tg.others = map[string]string{}
 		}
 		tg.others[checker] = clipTo(last.Reason, maxReason)
+	}
+	if last.Warning != "" {
+		if tg.warnings == nil {
+			tg.warnings = map[string]string{}
+		}
+		tg.warnings[checker] = clipTo(last.Warning, maxReason)
 	}
 	return true
 }

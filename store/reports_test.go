@@ -85,9 +85,21 @@ func TestReports(t *testing.T) {
 	delete(want, "two")
 	expect("a pool has no members any more", true, want)
 
+	r.targets.report(health.Report{TargetID: targetAt("192.0.2.1"), State: health.Up, Warning: "certificate expires soon"})
+	warns := `{"a":{"192.0.2.1":{"state":"up","since":"2026-11-23T12:00:00Z","warning":"certificate expires soon"}}}`
+	want["web"] = warns
+	expect("it warns", true, want)
+	r.targets.report(health.Report{TargetID: targetAt("192.0.2.1"), State: health.Up, Reason: "timed out after 1s", Warning: "certificate expires soon"})
+	expect("and fails once", false, want)
+	r.sees(health.Up, "", "192.0.2.1")
+	want["web"] = `{"a":{"192.0.2.1":` + up + `}}`
+	expect("it warns no more", true, want)
+
 	// As the reports are read by another.
-	if err := decode([]byte(down), &reportSpec{}); err != nil {
-		t.Error(err)
+	for _, text := range []string{down, warns} {
+		if err := decode([]byte(text), &reportSpec{}); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -29,6 +29,9 @@ type Status struct {
 	Overrides *Overrides `json:"overrides,omitzero"` // in force; nil: none
 
 	VoteStats
+	Differ   map[string]int `json:"differ,omitempty"`   // by checker, targets of which it says otherwise than the count
+	Warned   int            `json:"warned,omitzero"`    // targets of which a check warns
+	Warnings []Warning      `json:"warnings,omitempty"` // the first of these
 
 	Alarms     []string  `json:"alarms,omitzero"`      // of the embedded etcd, such as "NOSPACE"
 	ImageSaved time.Time `json:"image_saved,omitzero"` // when the disk image was last written or read

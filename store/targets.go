@@ -30,6 +30,9 @@ type targets struct {
 	again map[health.TargetID]time.Time // when to count though nothing is reported
 	votes VoteStats
 
+	warnings  warnings
+	differing map[string]int // by checker, the targets of which it says otherwise than is counted
+
 	unsaid map[string]bool // pools whose own reports have changed; nil: nobody wants to know
 }
 
@@ -45,13 +48,17 @@ type target struct {
 	held    bool              // it was up, and is taken for up, though it is counted down: see health.Gate
 	own     report            // what this process's own checker says
 	others  map[string]string // why the target is down, in the words of each other checker that says so
+
+	warnings map[string]string // what each other checker warns of
+	differ   []string          // checkers that say otherwise than was last counted
 }
 
 // report is what one checker says of a target.
 type report struct {
-	state  health.State
-	reason string
-	since  time.Time // the checker says so
+	state   health.State
+	reason  string
+	warning string
+	since   time.Time // the checker says so
 }
 
 func (tg *target) state() health.State {
@@ -75,7 +82,8 @@ type watched struct {
 
 func newTargets() *targets {
 	return &targets{byID: map[health.TargetID]*target{}, byPool: map[string][]watched{},
-		known: map[health.TargetID]health.Report{}, again: map[health.TargetID]time.Time{}, doubt: map[*target]bool{}}
+		known: map[health.TargetID]health.Report{}, again: map[health.TargetID]time.Time{}, doubt: map[*target]bool{},
+		warnings: warnings{by: map[health.TargetID]string{}}, differing: map[string]int{}}
 }
 
 // set replaces what is watched for a pool. What is known of a target stays known.
@@ -137,6 +145,7 @@ func (t *targets) recount(lists ...[]watched) {
 
 func (t *targets) drop(tg *target) {
 	t.votes.add(tg.tally, -1)
+	t.undo(tg)
 	t.found -= known1(tg.ballot.State)
 	t.gate.Clear(tg.TargetID)
 	delete(t.byID, tg.TargetID)
@@ -154,6 +163,9 @@ func (t *targets) forget() {
 	clear(t.again)
 	clear(t.doubt)
 	t.gate, t.found = health.Gate{}, 0
+	clear(t.differing)
+	clear(t.warnings.by)
+	t.warnings.changed = true
 	t.votes = VoteStats{}
 	t.changed = true
 }
@@ -176,13 +188,13 @@ func (t *targets) report(r health.Report) {
 	}
 	if r.State != tg.own.state {
 		tg.own.since = t.now()
-		if t.unsaid != nil {
-			for _, ref := range tg.refs {
-				t.unsaid[ref.pool.Name] = true
-			}
+	}
+	if t.unsaid != nil && (r.State != tg.own.state || r.Warning != tg.own.warning) {
+		for _, ref := range tg.refs {
+			t.unsaid[ref.pool.Name] = true
 		}
 	}
-	tg.own.state, tg.own.reason = r.State, r.Reason
+	tg.own.state, tg.own.reason, tg.own.warning = r.State, r.Reason, r.Warning
 	tg.ballot.Vote(t.self, r.State, tg.own.since)
 	t.count(tg)
 }

@@ -40,6 +40,8 @@ func (t *targets) count(tg *target) {
 	}
 	tg.counted = true
 	t.votes.add(tg.tally, 1)
+	t.differ(tg)
+	t.warn(tg)
 	t.found += known1(tg.ballot.State) - found
 	if delete(t.again, tg.TargetID); !tg.tally.Again.IsZero() {
 		t.again[tg.TargetID] = tg.tally.Again

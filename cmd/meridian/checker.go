@@ -51,6 +51,9 @@ type checkerKey struct {
 	Site    string    `json:"site"`
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
+
+	Targets  map[string]int `json:"targets,omitempty"`  // by state, as it sees them
+	Abstains []string       `json:"abstains,omitempty"` // families of which it reports nothing
 }
 
 // checking is what others may want of a checker that is up.
@@ -70,7 +73,7 @@ func runChecker(ctx context.Context, cfg Config, log *slog.Logger, up func(check
 	if _, err := permitted(cfg.Checker.Sentinels, check.MayEcho); err != nil {
 		return err
 	}
-	self := checkerKey{cfg.Site, version, time.Now().UTC().Truncate(time.Second)}
+	self := checkerKey{Site: cfg.Site, Version: version, Started: time.Now().UTC().Truncate(time.Second)}
 	follow := etcdConfig(cfg.Etcd)
 	follow.NoZones = true // it has no use for them, and a million names are a lot to read
 	registry, err := etcd.Open(ctx, follow, log)
@@ -159,6 +162,7 @@ func (r *reporter) run(ctx context.Context, http *admin.Server) error {
 		group.Go(func() error { return http.Serve(ctx) })
 	}
 	group.Go(func() error { return r.claim.Run(ctx) })
+	group.Go(func() error { r.tellKey(ctx); return nil })
 	group.Go(func() error { r.registry.Follow(ctx, updates, r.applier.Again()); return nil })
 	group.Go(func() error { r.applier.Run(ctx, updates, r.seen.Changed(), r.seen.Take); return nil })
 	group.Go(func() error { r.runner.Run(ctx); return nil })
@@ -169,34 +173,56 @@ func (r *reporter) run(ctx context.Context, http *admin.Server) error {
 	return group.Wait()
 }
 
+// key is what the live key of the checker says now.
+func (r *reporter) key() checkerKey {
+	k := r.self
+	k.Targets = map[string]int{}
+	for state, n := range r.runner.Stats().Targets {
+		k.Targets[health.State(state).String()] = n
+	}
+	for f, abstains := range r.seen.Abstains() {
+		if abstains {
+			k.Abstains = append(k.Abstains, familyNames[f])
+		}
+	}
+	return k
+}
+
+// tellKey keeps the live key true until ctx is done.
+func (r *reporter) tellKey(ctx context.Context) {
+	for tick := time.Tick(statusEvery); ; {
+		if value, err := json.Marshal(r.key(), json.Deterministic(true)); err == nil {
+			r.claim.Set(string(value))
+		}
+		select {
+		case <-tick:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // checkerStatus is how a checker stands, over HTTP as /status.
 type checkerStatus struct {
 	Checker string `json:"checker"`
 	checkerKey
-	Ready    bool           `json:"ready"`
-	Revision int64          `json:"revision"` // of the registry that it follows
-	Lost     time.Time      `json:"lost,omitzero"`
-	Targets  map[string]int `json:"targets"` // by state, as it sees them
-	Abstains []string       `json:"abstains,omitempty"`
-	Written  time.Time      `json:"written,omitzero"` // when it last wrote a report
+	Ready    bool            `json:"ready"`
+	Revision int64           `json:"revision"` // of the registry that it follows
+	Lost     time.Time       `json:"lost,omitzero"`
+	Written  time.Time       `json:"written,omitzero"` // when it last wrote a report
+	Warned   int             `json:"warned,omitzero"`  // targets of which a check warns
+	Warnings []store.Warning `json:"warnings,omitempty"`
 }
 
 func (r *reporter) status() checkerStatus {
 	ok, _ := r.applier.Ready()
+	st := r.applier.Status()
 	s := checkerStatus{
-		Checker: r.cfg.Checker.ID, checkerKey: r.self, Ready: ok, Revision: r.applier.Status().Revision,
-		Targets: map[string]int{}, Written: r.reports.Stats().Last,
-	}
-	for state, n := range r.runner.Stats().Targets {
-		s.Targets[health.State(state).String()] = n
+		Checker: r.cfg.Checker.ID, checkerKey: r.key(), Ready: ok, Revision: st.Revision,
+		Written: r.reports.Stats().Last, Warned: st.Warned, Warnings: st.Warnings,
 	}
 	if c := r.registry.Contact(); !c.InReach {
 		s.Lost = c.Since
-	}
-	for f, abstains := range r.seen.Abstains() {
-		if abstains {
-			s.Abstains = append(s.Abstains, familyNames[f])
-		}
 	}
 	return s
 }
@@ -225,6 +251,7 @@ func (r *reporter) Collect(out chan<- prometheus.Metric) {
 		gauge(descContact, seconds(contact.Last))
 	}
 	collectChecks(r.runner, r.seen, counter, gauge)
+	gauge(descWarned, float64(r.applier.Status().Warned))
 	written := r.reports.Stats()
 	counter(descWrites, uint64(written.Writes))
 	if !written.Last.IsZero() {

@@ -80,6 +80,8 @@ var (
 	descDoubted  = describe("health_doubted", "Targets that turned down with a mass of others, and are not believed to be before a second round.")
 	descStale    = describe("health_stale", "Targets that no checker reports: the last state stays.")
 
+	descWarned = describe("health_warned", "Targets of which a check warns, such as of a certificate that expires soon.")
+
 	descLooks   = describe("check_looks_total", "Looks of the checker at its targets.", "result")
 	descTargets = describe("check_targets", "Targets of the checker by state.", "state")
 	descFlight  = describe("check_looks_in_flight", "Looks under way.")
@@ -209,6 +211,7 @@ func (m *statusMetrics) Collect(out chan<- prometheus.Metric) {
 	gauge(descDisputed, float64(s.Disputed))
 	gauge(descDoubted, float64(s.Doubted))
 	gauge(descStale, float64(s.Stale))
+	gauge(descWarned, float64(s.Warned))
 	gauge(descFromImage, bit(s.Image))
 	if !s.ImageSaved.IsZero() {
 		gauge(descImageSaved, seconds(s.ImageSaved))

@@ -78,6 +78,7 @@ func remarks(s store.Status, prefix string) (list []remark) {
 		wrong("doubted", count(n, "target")+" not believed to be down before a second round, since more than half of all turned down at once", "see to the network of the checkers")
 	}
 	list = append(list, overrideRemarks(s.Overrides)...)
+	list = append(list, warningRemarks(s)...)
 	if n := s.Disputed; n > 0 {
 		list = append(list, remark{Kind: "disputed", Text: count(n, "target") + " disputed: a site says otherwise than the count", Do: "meridian explain NAME says which site"})
 	}
@@ -210,6 +211,17 @@ func age(d time.Duration) string {
 		return fmt.Sprintf("%dh", int(d.Hours()))
 	}
 	return fmt.Sprintf("%dd", int(d.Hours())/24)
+}
+
+// warningRemarks say what checks warn of.
+func warningRemarks(s store.Status) (list []remark) {
+	for _, w := range s.Warnings {
+		list = append(list, remark{Kind: "warning", Text: w.Check + " at " + w.Addr + ": " + w.Warning})
+	}
+	if n := s.Warned - len(s.Warnings); n > 0 {
+		list = append(list, remark{Kind: "warning", Text: "checks warn of " + count(n, "more target")})
+	}
+	return list
 }
 
 // overrideRemarks say what people's words are in force, and how to take them back.

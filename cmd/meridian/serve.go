@@ -338,7 +338,7 @@ func (s *standing) status() store.Status {
 func (s *standing) key() string {
 	st := s.status()
 	st.Contact, st.Lost, st.ImageSaved = time.Time{}, time.Time{}, time.Time{}
-	text, err := json.Marshal(st)
+	text, err := json.Marshal(st, json.Deterministic(true)) // what has not changed is not written
 	if err != nil {
 		return fmt.Sprintf(`{"version":%q}`, version)
 	}

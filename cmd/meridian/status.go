@@ -87,6 +87,7 @@ type cluster struct {
 	Well     bool           `json:"well"`
 	Problems []problem      `json:"problems"`
 	Servers  []serverStatus `json:"servers"`               // by name
+	Checkers []checkerOf    `json:"checkers,omitempty"`    // by name; not known where etcd does not answer
 	Faults   []faultOn      `json:"faults"`                // by key; not known where etcd does not answer
 	Etcd     string         `json:"etcd_error,omitzero"`   // why etcd does not answer; "" if it does
 	Asked    string         `json:"asked_server,omitzero"` // host:port of the one server that was asked instead
@@ -127,6 +128,10 @@ func (l *looker) look(ctx context.Context) (cluster, error) {
 	limited, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	servers, faults, err := readStandings(limited, l.registry)
+	var checkers []checkerOf
+	if err == nil {
+		checkers, err = readCheckers(limited, l.registry)
+	}
 	if ctx.Err() != nil {
 		return cluster{}, ctx.Err()
 	}
@@ -134,7 +139,7 @@ func (l *looker) look(ctx context.Context) (cluster, error) {
 		return l.askOne(ctx, err), nil
 	}
 	l.changed = markBehind(servers, l.changed)
-	return newCluster(servers, faults, l.prefix), nil
+	return newCluster(servers, faults, l.prefix).withCheckers(checkers), nil
 }
 
 // markBehind marks the servers that do not answer a change that was known before, and returns the
@@ -334,7 +339,7 @@ func (v view) write(c cluster, now time.Time) error {
 }
 
 func writeJSON(w io.Writer, c cluster, options ...json.Options) error {
-	text, err := json.Marshal(c, options...)
+	text, err := json.Marshal(c, append(options, json.Deterministic(true))...)
 	if err != nil {
 		return err
 	}
@@ -352,7 +357,7 @@ func (v view) watch(ctx context.Context, look func(context.Context) (cluster, er
 		if err != nil {
 			return nil
 		}
-		text, err := json.Marshal(c)
+		text, err := json.Marshal(c, json.Deterministic(true))
 		if err != nil {
 			return err
 		}

@@ -35,10 +35,13 @@ func readCluster(t *testing.T, file string) cluster {
 	if err := json.Unmarshal(text, &live); err != nil {
 		t.Fatalf("%s: %v", file, err)
 	}
-	var servers, faults []store.Entry
+	var servers, checkers, faults []store.Entry
 	for key, value := range live {
 		if name, ok := strings.CutPrefix(key, "server/"); ok {
 			servers = append(servers, store.Entry{Key: name, Value: value})
+		}
+		if name, ok := strings.CutPrefix(key, "checker/"); ok {
+			checkers = append(checkers, store.Entry{Key: name, Value: value})
 		}
 		if name, ok := strings.CutPrefix(key, "error/"); ok {
 			faults = append(faults, store.Entry{Key: name, Value: value})
@@ -59,7 +62,7 @@ func readCluster(t *testing.T, file string) cluster {
 		return newClusterOfOne(list[0], unquote(live["asked"]), errors.New(unquote(why)), "/gslb")
 	}
 	markBehind(list, markBehind(list, 0))
-	return newCluster(list, parseFaults(faults), "/gslb")
+	return newCluster(list, parseFaults(faults), "/gslb").withCheckers(parseCheckers(checkers))
 }
 
 func golden(t *testing.T, file, got string) {
@@ -121,7 +124,7 @@ func TestStatusWell(t *testing.T) {
 // TestStatusJSON holds the names that programs rely on.
 func TestStatusJSON(t *testing.T) {
 	var out strings.Builder
-	for _, name := range []string{"faults", "away"} {
+	for _, name := range []string{"faults", "away", "health"} {
 		c := readCluster(t, "testdata/status/"+name+".json")
 		if err := (view{out: &out, json: true}).write(c, noon); err != nil {
 			t.Fatal(err)
@@ -312,6 +315,7 @@ func TestStatusMetrics(t *testing.T) {
 			Refused: "etcd has no keys", Drift: 7, Unregistered: 2, Image: true, Alarms: []string{"NOSPACE"},
 			Overrides:  &store.Overrides{States: map[string]int{"drain": 2, "weight": 1}},
 			VoteStats:  store.VoteStats{Doubted: 21, Disputed: 3, Stale: 4, Checkers: 5},
+			Warned:     6,
 			ImageSaved: noon, ImageError: "no space left on device",
 			Geo: []store.GeoFile{
 				{Path: "city.mmdb", Type: "GeoLite2-City", Built: noon, Loaded: noon, Networks: 12, Error: "it is empty", Failures: 3},
@@ -331,6 +335,7 @@ func TestStatusMetrics(t *testing.T) {
 		`meridian_health_doubted 21`,
 		`meridian_health_disputed 3`,
 		`meridian_health_stale 4`,
+		`meridian_health_warned 6`,
 		`meridian_health_checkers 5`,
 		`meridian_registry_from_image 1`,
 		`meridian_image_saved_timestamp_seconds 1.7954352e+09`,

@@ -33,7 +33,7 @@ const (
 // maxListed is how many keys of a kind the text lists; JSON has all.
 const maxListed = 20
 
-// text is a cluster as people read it: a line for each server, then what is wrong and what to do.
+// text is a cluster as people read it: a line for each server and checker, then what is wrong and what to do.
 func (c cluster) text(now time.Time, p paint) string {
 	var b strings.Builder
 	if c.Etcd != "" {
@@ -47,6 +47,10 @@ func (c cluster) text(now time.Time, p paint) string {
 	if len(c.Servers) > 0 {
 		b.WriteByte('\n')
 		writeTable(&b, c.table(now), p)
+	}
+	if len(c.Checkers) > 0 {
+		b.WriteByte('\n')
+		writeTable(&b, c.checkerTable(now), p)
 	}
 	c.writeGeo(&b, now, p)
 	for _, problem := range c.Problems {
@@ -65,7 +69,7 @@ func (c cluster) text(now time.Time, p paint) string {
 // cell is a place of a table; colour "" is none.
 type cell struct{ text, colour string }
 
-// table is a row for each server, below one of headings. What no server has anything in has no column.
+// table is a row for each server, below one of headings.
 func (c cluster) table(now time.Time) [][]cell {
 	rows := [][]cell{{
 		{"SERVER", bold}, {"SITE", bold}, {"VERSION", bold}, {"UP", bold}, {"REVISION", bold}, {"ZONES", bold}, {"NAMES", bold},
@@ -89,6 +93,11 @@ func (c cluster) table(now time.Time) [][]cell {
 			{orDash(strings.Join(s.Alarms, ",")), red}, s.image(now),
 		})
 	}
+	return withoutEmpty(rows)
+}
+
+// withoutEmpty takes the columns away in which no row below the first has anything.
+func withoutEmpty(rows [][]cell) [][]cell {
 	for column := len(rows[0]) - 1; column >= 0; column-- {
 		if !slices.ContainsFunc(rows[1:], func(row []cell) bool { return row[column].text != "-" }) {
 			for i := range rows {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -14,11 +15,17 @@ import (
 // Claim is a live key that one process at a time has, such as "checker/fra1". It is created where it is not there,
 // under a lease of its own, and goes with it.
 type Claim struct {
-	r          *Registry
-	key, value string
+	r   *Registry
+	key string
 
-	id    clientv3.LeaseID // 0: none
-	renew time.Time        // when it is to be renewed
+	mu    sync.Mutex
+	value string // that it is to have
+
+	changed chan struct{} // of size one: value is another
+
+	id      clientv3.LeaseID // 0: none
+	renew   time.Time        // when it is to be renewed
+	written string
 }
 
 // TakenError says that another process has a live key.
@@ -38,13 +45,30 @@ const lookAgain = time.Second
 // once. A key that is there already is waited for as long as it may be of a process that has ended: one whose
 // lease is renewed is a *TakenError.
 func (r *Registry) Claim(ctx context.Context, key, value string) (*Claim, error) {
-	c := &Claim{r: r, key: checkLive(key), value: value}
+	c := &Claim{r: r, key: checkLive(key), value: value, changed: make(chan struct{}, 1)}
 	if err := c.insist(ctx, c.take); err != nil {
 		c.giveBack()
 		return nil, err
 	}
 	r.log.Info("live key claimed", "key", key)
 	return c, nil
+}
+
+// Set gives the key another value. It does not block; the last one given counts.
+func (c *Claim) Set(value string) {
+	c.mu.Lock()
+	c.value = value
+	c.mu.Unlock()
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (c *Claim) wanted() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.value
 }
 
 // Run keeps the key until ctx is done, then gives it back. Where its lease has ended, as after a pause of the
@@ -56,6 +80,7 @@ func (c *Claim) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(time.Until(c.renew)):
+		case <-c.changed:
 		}
 		switch err := c.insist(ctx, c.keep); {
 		case ctx.Err() != nil:
@@ -86,8 +111,12 @@ func (c *Claim) insist(ctx context.Context, do func(context.Context) error) erro
 	}
 }
 
-// keep renews the lease, or takes the key again where there is none any more.
+// keep renews the lease when it is time to, or takes the key again where there is none any more, and writes what it is
+// to be.
 func (c *Claim) keep(ctx context.Context) error {
+	if c.id != 0 && time.Now().Before(c.renew) {
+		return c.write(ctx)
+	}
 	if c.id != 0 {
 		client, err := c.r.client()
 		if err != nil {
@@ -102,10 +131,39 @@ func (c *Claim) keep(ctx context.Context) error {
 		}
 		if left > 0 {
 			c.renew = began.Add(c.r.cfg.LeaseTTL / 3)
-			return nil
+			return c.write(ctx)
 		}
 		c.r.log.Info("lease of live key is lost, claiming it again", "key", c.key)
 		c.id = 0
+	}
+	return c.take(ctx)
+}
+
+// write gives the key its value, if that is another. A key that somebody has taken away is taken again.
+func (c *Claim) write(ctx context.Context) error {
+	value := c.wanted()
+	if value == c.written {
+		return nil
+	}
+	client, err := c.r.client()
+	if err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, c.timeout())
+	defer cancel()
+	key := c.r.live + c.key
+	done, err := client.Txn(limited).
+		If(clientv3.Compare(clientv3.LeaseValue(key), "=", c.id)).
+		Then(clientv3.OpPut(key, value, clientv3.WithLease(c.id))).Commit()
+	switch {
+	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		c.id = 0
+		return err
+	case err != nil:
+		return err
+	case done.Succeeded:
+		c.written = value
+		return nil
 	}
 	return c.take(ctx)
 }
@@ -141,19 +199,24 @@ func (c *Claim) create(ctx context.Context) (there *mvccpb.KeyValue, err error) 
 		}
 		c.id, c.renew = granted.ID, began.Add(c.r.cfg.LeaseTTL/3)
 	}
-	key := c.r.live + c.key
+	key, value := c.r.live+c.key, c.wanted()
 	done, err := client.Txn(ctx).
 		If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
-		Then(clientv3.OpPut(key, c.value, clientv3.WithLease(c.id))).
+		Then(clientv3.OpPut(key, value, clientv3.WithLease(c.id))).
 		Else(clientv3.OpGet(key)).Commit()
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		c.id = 0
 	}
-	if err != nil || done.Succeeded {
+	if err != nil {
 		return nil, err
+	}
+	if done.Succeeded {
+		c.written = value
+		return nil, nil
 	}
 	there = done.Responses[0].GetResponseRange().Kvs[0]
 	if clientv3.LeaseID(there.Lease) == c.id { // written by a call whose answer was lost
+		c.written = string(there.Value)
 		return nil, nil
 	}
 	return there, nil

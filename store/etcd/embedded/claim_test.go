@@ -122,3 +122,67 @@ func TestClaimEtcdAway(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A claim has the value that it was given last: at once, when the key was taken away by hand, and when etcd is back
+// after longer than the lease lasts. Its lease is the same as long as it lives.
+func TestClaimSet(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{Dir: t.TempDir()})
+	c := dial(t, s)
+	way := newProxy(t, s.Addr().String())
+	r := open(t, way.addr, etcd.Config{LeaseTTL: 2 * time.Second}, silent)
+	there := func() (value string, lease int64) {
+		t.Helper()
+		now, err := c.Get(t.Context(), "/gslb-live/checker/fra1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(now.Kvs) == 0 {
+			return "", 0
+		}
+		return string(now.Kvs[0].Value), now.Kvs[0].Lease
+	}
+	is := func(want string) func() bool { return func() bool { v, _ := there(); return v == want } }
+	patient := open(t, s.Addr().String(), etcd.Config{LeaseTTL: 10 * time.Minute}, silent) // which it renews after some minutes
+	claim, err := patient.Claim(t.Context(), "checker/fra1", "0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop, _ := hold(t, claim)
+	claim.Set("0, at once")
+	until(t, is("0, at once"))
+	stop()
+	if claim, err = r.Claim(t.Context(), "checker/fra1", "1"); err != nil {
+		t.Fatal(err)
+	}
+	_, lease := there()
+	_, over := hold(t, claim)
+	claim.Set("2")
+	until(t, is("2"))
+	if _, now := there(); now != lease {
+		t.Errorf("lease %d, expected that of before, %d", now, lease)
+	}
+	if _, err := c.Delete(t.Context(), "/gslb-live/checker/fra1"); err != nil {
+		t.Fatal(err)
+	}
+	claim.Set("3")
+	until(t, is("3"))
+	way.cut(true)
+	claim.Set("4")
+	until(t, is("")) // its lease has ended
+	way.cut(false)
+	until(t, is("4"))
+	if _, now := there(); now == lease {
+		t.Error("its lease has ended, and is there")
+	}
+
+	// Another has taken it while it was away.
+	if _, err := c.Delete(t.Context(), "/gslb-live/checker/fra1"); err != nil {
+		t.Fatal(err)
+	}
+	put(t, c, "/gslb-live/checker/fra1", "by hand")
+	claim.Set("5")
+	if err, want := <-over, "live key checker/fra1 is another process's: by hand"; err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}

@@ -94,7 +94,7 @@ func runChecker(ctx context.Context, cfg Config, log *slog.Logger, up func(check
 	looks.Measured = applier.Measured
 	r := &reporter{
 		cfg: cfg, self: self, registry: registry, claim: claim, applier: applier, runner: check.New(looks),
-		reports: registry.Mirror("report/" + cfg.Checker.ID), rtts: registry.Mirror("rtt/" + cfg.Checker.ID),
+		reports: registry.PacedMirror("report/" + cfg.Checker.ID), rtts: registry.Mirror("rtt/" + cfg.Checker.ID),
 		loads: registry.Mirror("utilization/" + cfg.Checker.ID),
 	}
 	r.seen = newSentinels(cfg.Checker.Sentinels, r.runner, log)

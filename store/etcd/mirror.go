@@ -21,6 +21,10 @@ const (
 	// revokeTimeout is how long a stop may wait for etcd to drop the keys, which it otherwise does
 	// by itself when the lease runs out.
 	revokeTimeout = time.Second
+
+	// minGap is from one write of a paced mirror to the next, and is doubled up to maxGap while changes keep coming.
+	minGap = 50 * time.Millisecond
+	maxGap = 500 * time.Millisecond
 )
 
 // Mirror keeps the live keys below a directory equal to a set of values. They are under a lease of
@@ -28,6 +32,7 @@ const (
 type Mirror struct {
 	r        *Registry
 	dir, end string // keys from the first up to the second are the mirror's: "/gslb-live/error/ns1/", "/gslb-live/error/ns10"
+	paced    bool
 
 	mu    sync.Mutex
 	want  map[string]string
@@ -55,6 +60,14 @@ func (m *Mirror) Stats() MirrorStats {
 func (r *Registry) Mirror(dir string) *Mirror {
 	from := r.live + checkLive(dir) + "/"
 	return r.mirror(from, clientv3.GetPrefixRangeEnd(from))
+}
+
+// PacedMirror is Mirror of values that may change very often for a while. The first change is written at once, those
+// that follow within 50 ms together after that, and so on, up to half a second.
+func (r *Registry) PacedMirror(dir string) *Mirror {
+	m := r.Mirror(dir)
+	m.paced = true
+	return m
 }
 
 func (r *Registry) mirror(from, end string) *Mirror {
@@ -131,6 +144,7 @@ func (m *Mirror) Run(ctx context.Context) {
 		return
 	}
 	failures := 0
+	var p pace
 	for {
 		err := m.round(ctx, &l)
 		if ctx.Err() != nil {
@@ -141,8 +155,12 @@ func (m *Mirror) Run(ctx context.Context) {
 				m.r.log.Info("live keys are written again", "keys", m.dir)
 			}
 			failures = 0
+			done := time.Now()
 			select {
 			case <-m.changed:
+				if m.paced {
+					wait(ctx, p.wait(time.Since(done)))
+				}
 			case <-time.After(time.Until(l.renew)):
 			case <-ctx.Done():
 				return
@@ -155,6 +173,20 @@ func (m *Mirror) Run(ctx context.Context) {
 		}
 		pause(ctx, failures)
 	}
+}
+
+// pace spaces out what is done again and again. The zero pace has done nothing yet.
+type pace struct{ gap time.Duration }
+
+// wait is how long to wait before it is done again, so long after the last time.
+func (p *pace) wait(since time.Duration) time.Duration {
+	if since >= p.gap {
+		p.gap = minGap
+		return 0
+	}
+	left := p.gap - since
+	p.gap = min(2*p.gap, maxGap)
+	return left
 }
 
 // round does what is due: to have a lease, to renew it, to look at what is there, to write.

@@ -48,6 +48,17 @@ func TestMirrorBatches(t *testing.T) {
 	}
 }
 
+func TestPace(t *testing.T) {
+	var p pace
+	for i, tt := range []struct{ since, want time.Duration }{ // in ms
+		{0, 0}, {2, 48}, {2, 98}, {100, 100}, {0, 400}, {0, 500}, {450, 50}, {500, 0}, {49, 1}, {100, 0}, {1000, 0}, {0, 50},
+	} {
+		if got := p.wait(tt.since * time.Millisecond); got != tt.want*time.Millisecond {
+			t.Errorf("%d. %d ms after the last time: %v, expected %d ms", i, tt.since, got, tt.want)
+		}
+	}
+}
+
 func TestMirrorOfAll(t *testing.T) {
 	for _, dir := range []string{"", "/error", "error/"} {
 		func() {

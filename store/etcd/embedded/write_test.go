@@ -172,6 +172,11 @@ type clientKV struct {
 func mirror(t *testing.T, r *etcd.Registry, dir string) (m *etcd.Mirror, stop func()) {
 	t.Helper()
 	m = r.Mirror(dir)
+	return m, runMirror(t, m)
+}
+
+func runMirror(t *testing.T, m *etcd.Mirror) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -183,11 +188,13 @@ func mirror(t *testing.T, r *etcd.Registry, dir string) (m *etcd.Mirror, stop fu
 		<-done
 	}
 	t.Cleanup(stop)
-	return m, stop
+	return stop
 }
 
-func TestMirror(t *testing.T) {
-	t.Parallel()
+func TestMirror(t *testing.T)      { t.Parallel(); testMirror(t, (*etcd.Registry).Mirror) }
+func TestPacedMirror(t *testing.T) { t.Parallel(); testMirror(t, (*etcd.Registry).PacedMirror) }
+
+func testMirror(t *testing.T, of func(*etcd.Registry, string) *etcd.Mirror) {
 	s := start(t, Config{Dir: t.TempDir()})
 	c := dial(t, s)
 	r := open(t, s.Addr().String(), etcd.Config{}, silent)
@@ -196,7 +203,8 @@ func TestMirror(t *testing.T) {
 	for key, value := range before {
 		put(t, c, "/gslb-live/"+key, value)
 	}
-	m, stop := mirror(t, r, "error/ns1")
+	m := of(r, "error/ns1")
+	stop := runMirror(t, m)
 	_ = live(t, c, before) // nothing is touched before the first Set
 
 	m.Set(map[string]string{"a": "1", "b": "1"})

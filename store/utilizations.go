@@ -23,8 +23,9 @@ const (
 
 // heardLoads are the loads that backends have told this process's own checker. Any goroutine may add to them.
 type heardLoads struct {
-	mu   sync.Mutex
-	last map[health.TargetID]heardLoad
+	mu    sync.Mutex
+	last  map[health.TargetID]heardLoad
+	swept time.Time // when what is too old, or of no target, was last dropped
 }
 
 type heardLoad struct {
@@ -59,9 +60,12 @@ func (r *Registry) Utilizations(heard *heardLoads) (tell map[string]utilizationS
 	heard.mu.Lock()
 	defer heard.mu.Unlock()
 	now := r.now()
-	maps.DeleteFunc(heard.last, func(id health.TargetID, l heardLoad) bool {
-		return r.targets.byID[id] == nil || now.Sub(l.at) >= loadLasts
-	})
+	if now.Sub(heard.swept) >= loadLook {
+		heard.swept = now
+		maps.DeleteFunc(heard.last, func(id health.TargetID, l heardLoad) bool {
+			return r.targets.byID[id] == nil || now.Sub(l.at) >= loadLasts
+		})
+	}
 	if len(heard.last) == 0 && len(r.loadsTold) == 0 {
 		return nil
 	}

@@ -67,6 +67,8 @@ func TestUtilizations(t *testing.T) {
 	expect("heard again", "map[p:map[n:map[192.0.2.2:0.5]]]")
 	r.Apply(ofCluster(2, "pool/p/member/m", "", "pool/p/member/n", "", "pool/p/policy", ""))
 	expect("the pool goes", "map[p:map[]]")
+	now = now.Add(loadLook)
+	expect("and all of it", "")
 	if len(heard.last)+len(r.loadsTold) != 0 {
 		t.Errorf("%v, %v are kept", heard.last, r.loadsTold)
 	}

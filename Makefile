@@ -109,7 +109,7 @@ test-interop: peers ## compares with NSD and BIND, and has three resolvers resol
 	$(GO) test -tags interop -run "TestInterop|TestResolvers|TestBIND" -count 1 -v ./cmd/meridian ./store/zonefile
 
 .PHONY: test-faults
-test-faults: ## etcd, servers, checkers, backends and networks fail under a stream of queries; networks as root alone
+test-faults: bin/etcdctl ## etcd, servers, checkers, backends and networks fail under a stream of queries; networks as root alone
 	$(GO) test -tags faults -run '^TestFault|^TestImageKill' -count 1 -v -timeout 8m -p 1 ./cmd/meridian ./store
 
 # Debian starts what it installs, unless policy-rc.d forbids it.

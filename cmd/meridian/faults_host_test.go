@@ -147,6 +147,19 @@ func (h *host) make() (err error) {
 	return h.ip(lines...)
 }
 
+// publish gives the host a network of IPv4 beside those of its number, all of whose addresses are its own.
+func (h *host) publish(t *testing.T, net netip.Prefix) {
+	t.Helper()
+	var err error
+	h.in(func() { err = h.ip(fmt.Sprintf("route add local %v dev lo", net)) })
+	if err != nil {
+		t.Fatalf("host %s: %v", h.name, err)
+	}
+	h.wire.mu.Lock()
+	h.wire.public[net] = h
+	h.wire.mu.Unlock()
+}
+
 // ip runs commands of ip(8); it is called on a thread of the host's.
 func (h *host) ip(lines ...string) error {
 	c := exec.Command("ip", "-batch", "-")

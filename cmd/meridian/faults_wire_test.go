@@ -19,7 +19,8 @@ type wire struct {
 	mu     sync.Mutex
 	random *rand.Rand
 	hosts  map[int]*host
-	ways   map[[2]int]way // by the numbers of two hosts, the lower first; what is not there is an ideal way
+	public map[netip.Prefix]*host // networks beside those of their numbers
+	ways   map[[2]int]way         // by the numbers of two hosts, the lower first; what is not there is an ideal way
 	cuts   map[*cut]bool
 	queue  packets
 	sent   uint64 // packets put into the queue
@@ -59,7 +60,7 @@ type packet struct {
 
 func newWire(random *rand.Rand) *wire {
 	w := &wire{
-		random: random, hosts: map[int]*host{}, ways: map[[2]int]way{}, cuts: map[*cut]bool{},
+		random: random, hosts: map[int]*host{}, public: map[netip.Prefix]*host{}, ways: map[[2]int]way{}, cuts: map[*cut]bool{},
 		more: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
 	go w.deliver()
@@ -108,6 +109,11 @@ func (w *wire) send(from *host, p []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	to := w.hosts[hostNumber(dst)]
+	for net, h := range w.public {
+		if net.Contains(dst) {
+			to = h
+		}
+	}
 	if to == nil {
 		w.count.stray++
 		return

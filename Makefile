@@ -108,9 +108,10 @@ dig:
 test-interop: peers ## compares with NSD and BIND, and has three resolvers resolve; installs them
 	$(GO) test -tags interop -run "TestInterop|TestResolvers|TestBIND" -count 1 -v ./cmd/meridian ./store/zonefile
 
+# Most of them wait for most of the time.
 .PHONY: test-faults
 test-faults: bin/etcdctl ## etcd, servers, checkers, backends and networks fail under a stream of queries; networks as root alone
-	$(GO) test -tags faults -run '^TestFault|^TestImageKill' -count 1 -v -timeout 8m -p 1 ./cmd/meridian ./store
+	$(GO) test -tags faults -run '^TestFault|^TestImageKill' -count 1 -v -timeout 8m -p 1 -parallel 3 ./cmd/meridian ./store
 
 # Debian starts what it installs, unless policy-rc.d forbids it.
 .PHONY: peers

@@ -357,6 +357,7 @@ func (b *bench) ask(checkers int) {
 	b.t.Cleanup(b.stop)
 	for _, s := range b.services {
 		b.await("all are given", func() bool { return b.oracle.everywhere(s.addrs, true) })
+		b.oracle.returns(s.addrs, time.Now())
 	}
 	b.say("all is up: %v", b.wire.counted())
 }

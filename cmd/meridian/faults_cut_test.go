@@ -48,7 +48,7 @@ func TestFaultMostSitesBlind(t *testing.T) {
 	b := newBench(t)
 	b.services = b.of("p0", "p1")
 	b.up("", "--checker-sentinel", b.sentinels())
-	for range 3 {
+	for range 2 {
 		b.during("three of five sites see nothing but etcd", func() {
 			var blind []netip.Prefix
 			for _, n := range b.checkers[:3] {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-var faultKills = flag.Int("kills", 40, "how many backends TestFaultDeath kills")
+var faultKills = flag.Int("kills", 24, "how many backends TestFaultDeath kills")
 
 // death is a way for a backend to end. It returns when that was, and what brings it back.
 type death struct {

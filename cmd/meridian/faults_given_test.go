@@ -54,7 +54,7 @@ func newGiven() *given {
 	return &given{began: time.Now(), names: map[string]map[netip.Addr]*fate{}, open: map[string]fate{}}
 }
 
-// expect adds the addresses of a name, which are given from then on.
+// expect adds the addresses of a name, of which it is not known yet whether they are given.
 func (g *given) expect(name string, servers int, addrs ...netip.Addr) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -63,7 +63,7 @@ func (g *given) expect(name string, servers int, addrs ...netip.Addr) {
 		if g.names[question] == nil {
 			g.names[question] = map[netip.Addr]*fate{}
 		}
-		g.names[question][a] = &fate{given: true, seen: make([]sight, servers)}
+		g.names[question][a] = &fate{given: true, from: time.Now().Add(time.Hour), seen: make([]sight, servers)}
 	}
 }
 

@@ -33,9 +33,10 @@ func TestFaultSitesCut(t *testing.T) {
 	b.during("two of five sites are cut from the world", func() {
 		heal := b.wire.cut(append(b.checkers[0].all(), b.checkers[3].all()...), everywhere)
 		b.awaitCheckers(3)
-		b.letPass(effect)
+		b.letPass(b.massEffect())
 		heal()
 		b.awaitCheckers(5)
+		b.letPass(b.massEffect())
 		b.awaitMetrics("meridian_health_disputed 0")
 	})
 	b.result(b.wire.counted().String())
@@ -95,7 +96,7 @@ func TestFaultCheckersGone(t *testing.T) {
 		}
 		heal = b.wire.cut(cut, b.registry.all())
 		b.awaitCheckers(1)
-		b.letPass(effect)
+		b.letPass(b.massEffect())
 	})
 	b.during("all checkers are stopped", func() {
 		for _, n := range b.checkers {
@@ -110,7 +111,7 @@ func TestFaultCheckersGone(t *testing.T) {
 			t.Errorf("explain does not tell:\n%s", body)
 		}
 		b.services[0].kill() // which nobody is there to see
-		b.letPass(effect)
+		b.letPass(b.massEffect())
 	})
 	b.during("checkers are there again", func() {
 		heal()

@@ -24,19 +24,22 @@ func (b *bench) awaitCheckers(n int) {
 	}
 }
 
-// TestFaultSitesCut: the machines of two checkers of five are cut off from all others, until what they have said
-// lapses and beyond, and come back believing that all is down. No member leaves.
+// TestFaultSitesCut: the machines of two checkers of five lose sight of all backends, which they report, and then of
+// all else, until that has lapsed and beyond. They come back believing that all is down. No member leaves.
 func TestFaultSitesCut(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.up("")
 	b.during("two of five sites are cut from the world", func() {
-		heal := b.wire.cut(append(b.checkers[0].all(), b.checkers[3].all()...), everywhere)
+		cut := append(b.checkers[0].all(), b.checkers[3].all()...)
+		see := b.wire.cut(cut, b.backends())
+		b.awaitMetrics(fmt.Sprintf("meridian_health_disputed %d", 2*len(b.services)))
+		heal := b.wire.cut(cut, everywhere)
 		b.awaitCheckers(3)
-		b.letPass(b.massEffect())
 		heal()
-		b.awaitCheckers(5)
+		b.awaitCheckers(5) // they report that all is down, as they see no backend yet
 		b.letPass(b.massEffect())
+		see()
 		b.awaitMetrics("meridian_health_disputed 0")
 	})
 	b.result(b.wire.counted().String())

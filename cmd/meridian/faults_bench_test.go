@@ -106,7 +106,7 @@ func newBench(t *testing.T) *bench {
 	io.WriteString(h, t.Name())
 	b := &bench{
 		t: t, dir: t.TempDir(), random: rand.New(rand.NewPCG(*faultSeed, h.Sum64())), began: time.Now(),
-		check:  checkTimes{interval: time.Second, timeout: time.Second, rise: 2, fall: 3},
+		check:  checkTimes{interval: time.Second, timeout: 700 * time.Millisecond, rise: 2, fall: 3},
 		oracle: newGiven(),
 	}
 	t.Logf("seed %d", *faultSeed)

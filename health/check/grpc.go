@@ -49,7 +49,7 @@ func (v *vantage) newGRPC(spec *health.GRPC) prober {
 }
 
 func (c *grpcCheck) probe(ctx context.Context, t *target) error {
-	half := time.Now().Add(t.timeout() / 2)
+	soon := time.Now().Add(t.timeout() / 3)
 	conn, kept := t.idle.(*grpcConn)
 	t.idle = nil
 	if !kept {
@@ -59,8 +59,8 @@ func (c *grpcCheck) probe(ctx context.Context, t *target) error {
 		}
 	}
 	t.seen.warning = expiry(conn.expires, c.warn)
-	err := c.ask(ctx, conn, kept, half)
-	if err == nil && ctx.Err() == nil && time.Now().Before(half) && !time.Now().Add(t.interval()).After(conn.until) {
+	err := c.ask(ctx, conn, kept, soon)
+	if err == nil && ctx.Err() == nil && time.Now().Before(soon) && !time.Now().Add(t.interval()).After(conn.until) {
 		t.idle = conn
 	} else {
 		conn.Close()
@@ -68,10 +68,10 @@ func (c *grpcCheck) probe(ctx context.Context, t *target) error {
 	return err
 }
 
-func (c *grpcCheck) ask(ctx context.Context, conn *grpcConn, kept bool, half time.Time) error {
+func (c *grpcCheck) ask(ctx context.Context, conn *grpcConn, kept bool, soon time.Time) error {
 	asked, cancel := ctx, context.CancelFunc(func() {})
 	if kept { // see httpCheck.ask
-		asked, cancel = context.WithDeadline(ctx, half)
+		asked, cancel = context.WithDeadline(ctx, soon)
 	}
 	defer cancel()
 	answer, err := grpc_health_v1.NewHealthClient(conn).Check(asked, &grpc_health_v1.HealthCheckRequest{Service: c.spec.Service})

@@ -98,7 +98,7 @@ func (h *httpCheck) header() http.Header {
 }
 
 func (h *httpCheck) probe(ctx context.Context, t *target) error {
-	half := time.Now().Add(t.timeout() / 2)
+	soon := time.Now().Add(t.timeout() / 3)
 	c, kept := t.idle.(*conn)
 	t.idle = nil
 	if !kept {
@@ -109,7 +109,7 @@ func (h *httpCheck) probe(ctx context.Context, t *target) error {
 	}
 	t.seen.warning = expiry(c.expires, h.warn)
 	stop := context.AfterFunc(ctx, func() { c.raw.Close() }) // ends every read and write of ask
-	reusable, err := h.ask(c, t, kept, half)
+	reusable, err := h.ask(c, t, kept, soon)
 	if stop() && reusable && !time.Now().Add(t.interval()).After(c.until) {
 		t.idle = c
 	} else {
@@ -119,17 +119,17 @@ func (h *httpCheck) probe(ctx context.Context, t *target) error {
 }
 
 // ask sends the request and judges the response. reusable: c stands where the next request may
-// follow. half is when half of the timeout is over.
-func (h *httpCheck) ask(c *conn, t *target, kept bool, half time.Time) (reusable bool, err error) {
+// follow. soon is when a third of the timeout is over.
+func (h *httpCheck) ask(c *conn, t *target, kept bool, soon time.Time) (reusable bool, err error) {
 	head := &io.LimitedReader{R: c, N: headLimit}
 	in := readers.Get().(*bufio.Reader)
 	in.Reset(head)
 	defer func() { in.Reset(nil); readers.Put(in) }()
 
 	// A kept connection may be long dead, closed or cut, while the backend is well: what fails on
-	// it before the first byte, or is not there after half the time, is asked again on a new one.
+	// it before the first byte, or is not there after a third of the time, is asked again on a new one.
 	if kept {
-		c.SetDeadline(half)
+		c.SetDeadline(soon)
 	}
 	_, err = c.Write(h.request(t.Addr))
 	if err == nil {
@@ -154,9 +154,9 @@ func (h *httpCheck) ask(c *conn, t *target, kept bool, half time.Time) (reusable
 		return false, err
 	}
 
-	// A backend that needs more than half of the timeout would be asked twice on a kept one.
-	c.SetDeadline(half)
-	reusable = !answer.Close && readOut(answer) && in.Buffered() == 0 && time.Now().Before(half)
+	// A backend that needs more than a third of the timeout would be asked twice on a kept one.
+	c.SetDeadline(soon)
+	reusable = !answer.Close && readOut(answer) && in.Buffered() == 0 && time.Now().Before(soon)
 	c.SetDeadline(time.Time{})
 	return reusable, nil
 }

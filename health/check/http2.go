@@ -28,7 +28,7 @@ func (c *conn2) Close() error {
 // probeHTTP2 is probe by HTTP/2 (RFC 9113). Its connections are net/http's, which keep a goroutine
 // each; redirects, proxies and decompression are the client's above, which is not used.
 func (h *httpCheck) probeHTTP2(ctx context.Context, t *target) error {
-	half := time.Now().Add(t.timeout() / 2)
+	soon := time.Now().Add(t.timeout() / 3)
 	c, kept := t.idle.(*conn2)
 	t.idle = nil
 	if !kept {
@@ -42,7 +42,7 @@ func (h *httpCheck) probeHTTP2(ctx context.Context, t *target) error {
 		}
 	}
 	t.seen.warning = expiry(c.under.expires, h.warn)
-	reusable, err := h.ask2(ctx, c, t, kept, half)
+	reusable, err := h.ask2(ctx, c, t, kept, soon)
 	if ctx.Err() == nil && reusable && !time.Now().Add(t.interval()).After(c.under.until) {
 		t.idle = c
 	} else {
@@ -77,13 +77,13 @@ func (h *httpCheck) client2(ctx context.Context, t *target, under *conn) (*conn2
 }
 
 // ask2 is ask by HTTP/2.
-func (h *httpCheck) ask2(ctx context.Context, c *conn2, t *target, kept bool, half time.Time) (reusable bool, err error) {
+func (h *httpCheck) ask2(ctx context.Context, c *conn2, t *target, kept bool, soon time.Time) (reusable bool, err error) {
 	stop := context.AfterFunc(ctx, func() { c.under.raw.Close() })
 	defer stop()
 	asked, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if kept {
-		silence := time.AfterFunc(time.Until(half), cancel)
+		silence := time.AfterFunc(time.Until(soon), cancel)
 		defer silence.Stop()
 	}
 	answer, err := c.client.RoundTrip(h.request2(asked, t, c))
@@ -98,7 +98,7 @@ func (h *httpCheck) ask2(ctx context.Context, c *conn2, t *target, kept bool, ha
 		return false, err
 	}
 	_, err = io.CopyN(io.Discard, answer.Body, bodyLimit+1)
-	return errors.Is(err, io.EOF) && time.Now().Before(half), nil
+	return errors.Is(err, io.EOF) && time.Now().Before(soon), nil
 }
 
 // request2 is request for HTTP/2.

@@ -50,7 +50,7 @@ func plain(err error) error {
 	case errors.As(err, &errno) && slices.Contains(ours, errno):
 		return &voidError{errno}
 	case errors.As(err, &errno):
-		return errors.New(errno.Error())
+		return errno
 	case errors.As(err, &handshake):
 		return handshake
 	case errors.As(err, &op):

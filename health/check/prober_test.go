@@ -395,7 +395,7 @@ func TestHTTPSlowBackend(t *testing.T) {
 	var slow atomic.Bool
 	server, conns := counting(func(http.ResponseWriter, *http.Request) {
 		if slow.Load() {
-			time.Sleep(timeout * 6 / 10)
+			time.Sleep(timeout * 45 / 100)
 		}
 	})
 	server.Start()

@@ -735,16 +735,36 @@ func TestSilentConnectionDoesNotCount(t *testing.T) {
 		backend.answers(a, func(ctx context.Context, t *target) error {
 			if kept {
 				kept = false
-				return takes(500*time.Millisecond, errSilent)(ctx, t)
+				return takes(300*time.Millisecond, errSilent)(ctx, t)
 			}
-			return takes(900*time.Millisecond, nil)(ctx, t)
+			return takes(600*time.Millisecond, nil)(ctx, t)
 		})
 		r.Set(targets(c, a))
-		sleep(1400*time.Millisecond + joinPace)
+		sleep(900*time.Millisecond + joinPace)
 		wantReports(t, r, health.Report{TargetID: a, State: health.Up})
 		if got, want := r.Stats(), (Stats{Successes: 1, Targets: [3]int{health.Up: 1}}); got != want {
 			t.Errorf("stats %+v, want %+v", got, want)
 		}
+	})
+}
+
+// What is left of the timeout is for the second attempt: a look takes no longer.
+func TestSilentConnectionTakesNoLonger(t *testing.T) {
+	run(t, func(r *Runner, backend *fake, _ *bytes.Buffer) {
+		a := id(1)
+		c := tcpCheck(10*time.Second, time.Second)
+		c.Rise, c.Fall = 1, 1
+		kept := true
+		backend.answers(a, func(ctx context.Context, t *target) error {
+			if kept {
+				kept = false
+				return takes(300*time.Millisecond, errSilent)(ctx, t)
+			}
+			return hangs(ctx, t)
+		})
+		r.Set(targets(c, a))
+		sleep(time.Second + joinPace)
+		wantReports(t, r, health.Report{TargetID: a, State: health.Down, Reason: "timed out after 1s"})
 	})
 }
 

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/netip"
 	"os"
+	"syscall"
 	"time"
 
 	"meridian/health"
@@ -79,11 +82,16 @@ func (e timeoutError) Error() string {
 
 var errInverted = errors.New("the check succeeds, which it is not to (invert)")
 
-// look makes one look at t. ctx ends when it is broken off.
+// look makes one look at t, within its timeout. ctx ends when it is broken off.
 func (t *target) look(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, t.timeout())
+	defer cancel()
 	err := t.attempt(ctx)
 	if errors.Is(err, errSilent) {
 		err = t.attempt(ctx) // there is no connection left to be silent: it opens one
+	}
+	if errors.Is(err, syscall.ENETUNREACH) && !routed(t.Addr.Addr()) {
+		err = &unableError{"not checked from here: this machine has no route to it"}
 	}
 	if !t.Spec.Invert || saysNothing(err) {
 		return err
@@ -94,6 +102,16 @@ func (t *target) look(ctx context.Context) error {
 	return errInverted
 }
 
+// routed says whether this machine has a route to an address, be there a network behind it or not: one without IPv6
+// has none to any address of that. Connecting a socket of UDP asks the kernel for it, and sends nothing.
+func routed(a netip.Addr) bool {
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 9)))
+	if err == nil {
+		c.Close()
+	}
+	return !errors.Is(err, syscall.ENETUNREACH)
+}
+
 // saysNothing holds for what went wrong on this side.
 func saysNothing(err error) bool {
 	var void *voidError
@@ -101,10 +119,8 @@ func saysNothing(err error) bool {
 	return errors.As(err, &void) || errors.As(err, &unable)
 }
 
-// attempt runs the prober within the timeout.
+// attempt runs the prober until ctx is done.
 func (t *target) attempt(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, t.timeout())
-	defer cancel()
 	t.seen.load, t.seen.warning = nil, ""
 	err := t.probe(ctx, t)
 	if err == nil || errors.Is(err, errSilent) {

@@ -36,6 +36,7 @@ type Check struct {
 
 const (
 	defaultInterval = 10 * time.Second
+	minInterval     = 100 * time.Millisecond
 	defaultTimeout  = 3 * time.Second
 	defaultRise     = 2
 	defaultFall     = 3
@@ -129,7 +130,7 @@ func (c *Check) completeTimes() error {
 	}
 	interval, timeout := time.Duration(c.Interval), time.Duration(c.Timeout)
 	switch {
-	case interval < 100*time.Millisecond || interval > time.Hour:
+	case interval < minInterval || interval > time.Hour:
 		return spec.Errorf("interval", "%v is out of range, expected 100ms to 1h", interval)
 	case timeout < time.Millisecond || timeout > interval:
 		return spec.Errorf("timeout", "%v is out of range, expected 1ms to the interval (%v)", timeout, interval)

@@ -16,8 +16,9 @@ const massFrom = 20
 //
 //   - A target counts as turning down for one interval of its own check, or until it is up again.
 //   - Its second round begins when it turned down, and lasts rise intervals and the timeout: within
-//     that, one that answers again is reported up. It is down after it if that is what is said of it
-//     then. While nobody says anything it is held on, and asked for again an interval later.
+//     that, one that answers again is reported up. Of a check made of others, the longest of theirs
+//     count. It is down after it if that is what is said of it then. While nobody says anything it is
+//     held on, and asked for again an interval later.
 //   - Nothing that others do prolongs it.
 //
 // A Gate has a place for each target that turned down within the last interval or is held.
@@ -34,11 +35,11 @@ type Gate struct {
 
 // turn is a target that turned down.
 type turn struct {
-	id    TargetID
-	check *Check
+	Target
 	at    time.Time // when it turned down
 	due   time.Time // when its interval is over; after that, its second round
 	past  bool      // its interval is over
+	asked time.Time // when nobody said anything at the end of its second round; zero: that is to come
 	held  bool
 	index int // in the queue
 }
@@ -46,23 +47,32 @@ type turn struct {
 // notQueued is the index of a turn that is in no queue.
 const notQueued = -1
 
-func (t *turn) interval() time.Duration { return time.Duration(t.check.Interval) }
-
-// secondRound is when that is over. Not before its interval is.
-func (t *turn) secondRound() time.Time {
-	return t.at.Add(time.Duration(t.check.Rise)*t.interval() + time.Duration(t.check.Timeout))
+// next is when it is due: the second round is not over before the interval is.
+func (t *turn) next() time.Time {
+	switch {
+	case !t.past:
+		return t.at.Add(t.interval())
+	case t.asked.IsZero():
+		return t.at.Add(t.round())
+	}
+	return t.asked.Add(t.interval())
 }
 
-// Down proposes to take a target for down that is up. check is completed.
-func (g *Gate) Down(id TargetID, check *Check) {
-	if g.turned[id] != nil {
+// Down proposes to take a target for down that is up. Of one that is held it says how it is looked at now.
+func (g *Gate) Down(target Target) {
+	if t := g.turned[target.TargetID]; t != nil {
+		t.Target = target
+		if due := t.next(); t.index != notQueued && due != t.due {
+			t.due = due
+			heap.Fix(&g.queue, t.index)
+		}
 		return
 	}
 	if g.turned == nil {
 		g.turned = map[TargetID]*turn{}
 	}
-	t := &turn{id: id, check: check, index: notQueued}
-	g.turned[id] = t
+	t := &turn{Target: target, index: notQueued}
+	g.turned[t.TargetID] = t
 	g.fresh = append(g.fresh, t)
 }
 
@@ -80,25 +90,26 @@ func (g *Gate) Clear(id TargetID) {
 func (g *Gate) Take(known int, now time.Time, stands func(TargetID) bool) (down, up []TargetID) {
 	for len(g.queue) > 0 && !now.Before(g.queue[0].due) {
 		if t := g.queue[0]; g.advance(t, now, stands) {
-			down = append(down, t.id)
+			down = append(down, t.TargetID)
 		}
 	}
 	fresh := g.fresh
 	g.fresh = nil
-	fresh = slices.DeleteFunc(fresh, func(t *turn) bool { return g.turned[t.id] != t })
+	fresh = slices.DeleteFunc(fresh, func(t *turn) bool { return g.turned[t.TargetID] != t })
 	mass := known >= massFrom && 2*(g.recent+len(fresh)) > known
 	if mass {
 		up = g.recall()
 	}
 	for _, t := range fresh {
-		t.at, t.due, t.held = now, now.Add(t.interval()), mass
+		t.at, t.held = now, mass
+		t.due = t.next()
 		heap.Push(&g.queue, t)
 		g.recent++
 		if mass {
 			g.held++
 		} else {
 			g.passed++
-			down = append(down, t.id)
+			down = append(down, t.TargetID)
 		}
 	}
 	return down, up
@@ -112,7 +123,7 @@ func (g *Gate) recall() (up []TargetID) {
 	for _, t := range g.queue {
 		if !t.held {
 			t.held = true
-			up = append(up, t.id)
+			up = append(up, t.TargetID)
 		}
 	}
 	g.held += g.passed
@@ -127,20 +138,21 @@ func (g *Gate) advance(t *turn, now time.Time, stands func(TargetID) bool) (down
 		g.remove(t)
 		return false // it is already
 	case !t.past:
-		t.past, t.due = true, t.secondRound()
+		t.past = true
 		g.recent--
-	case stands(t.id):
+	case stands(t.TargetID):
 		g.remove(t)
 		return true
 	default:
-		t.due = now.Add(t.interval())
+		t.asked = now
 	}
+	t.due = t.next()
 	heap.Fix(&g.queue, t.index)
 	return false
 }
 
 func (g *Gate) remove(t *turn) {
-	delete(g.turned, t.id)
+	delete(g.turned, t.TargetID)
 	if t.index == notQueued {
 		return // it counts nowhere yet
 	}

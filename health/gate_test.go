@@ -115,7 +115,7 @@ func TestGate(t *testing.T) {
 					switch words[1] {
 					case "down":
 						said[id] = Down
-						g.Down(id, check)
+						g.Down(Target{TargetID: id, Spec: check})
 					case "up":
 						said[id] = Up
 						g.Clear(id)
@@ -137,6 +137,68 @@ func TestGate(t *testing.T) {
 				if strings.Join(got, ", ") != want {
 					t.Fatalf("%s\ngot %s", line, strings.Join(got, ", "))
 				}
+			}
+		})
+	}
+}
+
+// A check made of others has no times of its own: the longest of theirs count. One whose check is another now is
+// looked at as that says.
+func TestGateTimes(t *testing.T) {
+	one := func(c *Check) func(Target) Target {
+		return func(t Target) Target { t.Spec = c; return t }
+	}
+	of := func(parts ...*Check) func(Target) Target {
+		return func(t Target) Target {
+			t.Spec = &Check{All: []string{"x", "y"}}
+			for _, c := range parts {
+				t.Parts = append(t.Parts, Target{TargetID: t.TargetID, Spec: c})
+			}
+			return t
+		}
+	}
+	for _, tt := range []struct {
+		name      string
+		at, after func(Target) Target // how they are looked at when they turn down, and half a second later
+		silent    bool                // nobody says anything until 10 s later
+		down      time.Duration       // when they are
+	}{
+		{"made of others", of(every(time.Second), every(2*time.Second)), nil, false, 5 * time.Second},
+		{"made of others, one of them not there", of(every(time.Second), nil), nil, false, 2500 * time.Millisecond},
+		{"made of others, none of them there", of(nil, nil), nil, false, 100 * time.Millisecond},
+		{"made of others, and nobody says so", of(every(time.Second), every(2*time.Second)), nil, true, 11 * time.Second},
+		{"the interval is shorter now", one(every(time.Hour)), one(every(time.Second)), false, 2500 * time.Millisecond},
+		{"the interval is longer now", one(every(time.Second)), one(every(time.Minute)), false, 150 * time.Second},
+		{"the interval is longer now, and nobody says so", one(every(time.Second)), one(every(4 * time.Second)), true, 10 * time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var g Gate
+			propose := func(how func(Target) Target) {
+				for i := range 20 {
+					g.Down(how(Target{TargetID: targetNo(i)}))
+				}
+			}
+			now := epoch
+			stands := func(TargetID) bool { return !tt.silent || now.Sub(epoch) >= 10*time.Second }
+			propose(tt.at)
+			if down, _ := g.Take(20, now, stands); len(down) > 0 || g.Held() != 20 {
+				t.Fatalf("at once: %d down, %d held", len(down), g.Held())
+			}
+			if tt.after != nil {
+				now = epoch.Add(500 * time.Millisecond)
+				propose(tt.after)
+				g.Take(20, now, stands)
+			}
+			for g.Held() > 0 {
+				if next := g.Next(); next.After(now) {
+					now = next
+				} else {
+					t.Fatalf("due at %v, which is over", next.Sub(epoch))
+				}
+				g.Take(20, now, stands)
+			}
+			if got := now.Sub(epoch); got != tt.down {
+				t.Errorf("down after %v, expected %v", got, tt.down)
 			}
 		})
 	}
@@ -228,7 +290,7 @@ func compareGates(t *testing.T, choose func(n int) int, steps int) {
 				if f.shown {
 					continue // it is down already
 				}
-				g.Down(id, check(i))
+				g.Down(Target{TargetID: id, Spec: check(i)})
 				w.down(id, check(i))
 				if !fell {
 					fresh[id] = true
@@ -329,7 +391,7 @@ func TestGateEmpties(t *testing.T) {
 	var g Gate
 	now := epoch
 	for i := range 100 {
-		g.Down(targetNo(i), every(time.Second))
+		g.Down(Target{TargetID: targetNo(i), Spec: every(time.Second)})
 	}
 	g.Take(100, now, nil)
 	if g.Held() != 100 {
@@ -354,7 +416,7 @@ func BenchmarkGate(b *testing.B) {
 		var g Gate
 		for i := range n {
 			id := TargetID{"web", netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 80)}
-			g.Down(id, check)
+			g.Down(Target{TargetID: id, Spec: check})
 			g.Take(n, epoch.Add(time.Duration(i)*50*time.Microsecond), nil)
 		}
 	}

@@ -20,6 +20,29 @@ type Target struct {
 	Parts []Target // of a check made of others: those, in the order of Spec.Parts
 }
 
+// interval is how often t is looked at: of a check made of others, the longest of theirs. It is never 0.
+func (t *Target) interval() time.Duration {
+	longest := minInterval
+	if t.Spec != nil {
+		longest = max(longest, time.Duration(t.Spec.Interval))
+	}
+	for i := range t.Parts {
+		longest = max(longest, t.Parts[i].interval())
+	}
+	return longest
+}
+
+// round is how long it takes to look at t so often that it could be found up: rise intervals and the timeout.
+func (t *Target) round() (longest time.Duration) {
+	if t.Spec != nil {
+		longest = time.Duration(t.Spec.Rise)*time.Duration(t.Spec.Interval) + time.Duration(t.Spec.Timeout)
+	}
+	for i := range t.Parts {
+		longest = max(longest, t.Parts[i].round())
+	}
+	return longest
+}
+
 // Report is what a checker says of a target when its state has changed, or why it is not up has,
 // or what to warn of.
 type Report struct {

@@ -51,7 +51,7 @@ func (t *targets) count(tg *target) {
 		t.gate.Clear(tg.TargetID)
 		tg.held = false
 	case before == health.Up:
-		t.gate.Down(tg.TargetID, tg.Spec)
+		t.gate.Down(tg.Target)
 		tg.held = true // until believe
 		t.doubt[tg] = true
 		return

@@ -17,8 +17,8 @@ const massFrom = 20
 //   - A target counts as turning down for one interval of its own check, or until it is up again.
 //   - Its second round begins when it turned down, and lasts rise intervals and the timeout: within
 //     that, one that answers again is reported up. Of a check made of others, the longest of theirs
-//     count. It is down after it if that is what is said of it then. While nobody says anything it is
-//     held on, and asked for again an interval later.
+//     count. It is down after it if that is what is said of it then. While nobody says anything, or
+//     there is no quorum for it any more, it is held on, and asked for again an interval later.
 //   - Nothing that others do prolongs it.
 //
 // A Gate has a place for each target that turned down within the last interval or is held.

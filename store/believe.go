@@ -10,7 +10,7 @@ func (t *targets) believe() (any bool) {
 	}
 	down, up := t.gate.Take(t.found, t.now(), func(id health.TargetID) bool {
 		tg := t.byID[id]
-		return tg.ballot.State == health.Down && tg.tally.Outcome != health.Unheard
+		return tg.ballot.State == health.Down && tg.tally.Outcome == health.Agreed
 	})
 	for _, id := range down {
 		tg := t.byID[id]

@@ -3,9 +3,12 @@ package store
 import (
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"meridian/health"
 )
@@ -45,8 +48,20 @@ func (c *crowd) say(s health.State, from, to int) {
 	c.sees(s, map[health.State]string{health.Down: "refused"}[s], addrs...)
 }
 
+// hear has a checker in Amsterdam say so of all.
+func (c *crowd) hear(state string) {
+	s := reportSpec{}
+	for _, m := range c.pools["p"].compiled.Members {
+		s[m.Name] = map[netip.Addr]seen{m.Addrs[0]: {State: state, Since: c.now}}
+	}
+	text, _ := json.Marshal(s)
+	c.TakeLive(liveKeys(2, "checker/a", `{"site":"ams"}`, "report/a/p", string(text)))
+	c.Believe()
+}
+
 func (c *crowd) pass(d time.Duration) {
 	c.now = c.now.Add(d)
+	c.CountDue()
 	c.Return()
 	c.Believe()
 }
@@ -84,6 +99,8 @@ func TestBelieve(t *testing.T) {
 		{"those that come back stay", 20, []step{{say(health.Down, 0, 20), 20}, {pass(3 * time.Second), 20}, {say(health.Up, 0, 15), 20}, {pass(2 * time.Second), 15}}},
 		{"what was taken back is at once what it was", 20, []step{{say(health.Down, 0, 9), 11}, {say(health.Down, 9, 12), 20}, {say(health.Up, 0, 12), 20}, {pass(time.Minute), 20}}},
 		{"nobody says so any more", 20, []step{{say(health.Down, 0, 20), 20}, {say(health.Unknown, 0, 20), 20}, {pass(time.Minute), 20}, {say(health.Down, 0, 20), 20}, {pass(2 * time.Second), 0}}},
+		{"no quorum says so any more", 20, []step{{func(c *crowd) { c.hear("down") }, 20}, {say(health.Down, 0, 20), 20}, {say(health.Unknown, 0, 15), 20},
+			{pass(5 * time.Second), 15}, {pass(10 * time.Minute), 0}}},
 		{"members that go", 24, []step{{say(health.Down, 0, 13), 24}, {func(c *crowd) {
 			c.Apply(ofCluster(2, "pool/p/member/m000", ""))
 		}, 23}, {pass(5 * time.Second), 11}}},

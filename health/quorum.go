@@ -131,3 +131,11 @@ func (f From) Allows(v Voter) bool {
 	}
 	return false
 }
+
+// mayHave says whether a checker at a site may be one that votes.
+func (f From) mayHave(site string) bool {
+	return f == nil || slices.ContainsFunc(f, func(who string) bool {
+		kind, name, _ := strings.Cut(who, ":")
+		return kind == "checker" || name == site
+	})
+}

@@ -204,6 +204,12 @@ func (b *Ballot) poll(from From, now time.Time) (heard bool) {
 		for ; i < len(b.sites) && b.sites[i].site.Value() < site; i++ {
 			b.sites[i].turn(Unknown, now)
 		}
+		if !reports { // none of them may vote: then the site does not count for some time yet
+			if i < len(b.sites) && b.sites[i].site.Value() == site {
+				b.sites = slices.Delete(b.sites, i, i+1)
+			}
+			continue
+		}
 		if i == len(b.sites) || b.sites[i].site.Value() != site {
 			if vote == Unknown {
 				continue // it has not voted yet
@@ -216,8 +222,11 @@ func (b *Ballot) poll(from From, now time.Time) (heard bool) {
 	for ; i < len(b.sites); i++ {
 		b.sites[i].turn(Unknown, now)
 	}
+	for i := range b.sites { // a clock that was set back prolongs nothing
+		b.sites[i].since = min(b.sites[i].since, stampOf(now))
+	}
 	b.sites = slices.DeleteFunc(b.sites, func(s siteVote) bool {
-		return s.vote == Unknown && !now.Before(s.since.lapses())
+		return s.vote == Unknown && (!now.Before(s.since.lapses()) || !from.mayHave(s.site.Value()))
 	})
 	return heard
 }

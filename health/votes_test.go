@@ -248,6 +248,22 @@ type counted struct {
 func (w *twin) vote(v Voter, s State) { w.said[v.Checker], w.at[v.Checker] = s, v.Site }
 func (w *twin) withdraw(c string)     { delete(w.said, c) }
 
+// barred says whether a site does not count, whatever it said before: nobody who may vote can be at it, or of those
+// who report from there none may.
+func (w *twin) barred(site string, from From) bool {
+	barred := from != nil && !slices.Contains(from, "site:"+site) && !slices.ContainsFunc(from, func(who string) bool { return strings.HasPrefix(who, "checker:") })
+	for c := range w.said {
+		if w.at[c] != site {
+			continue
+		}
+		if from.Allows(Voter{c, site}) {
+			return false
+		}
+		barred = true
+	}
+	return barred
+}
+
 func (w *twin) count(v *Voting, now time.Time) Tally {
 	votes, heard := map[string]State{}, false
 	for _, site := range w.at {
@@ -273,6 +289,10 @@ func (w *twin) count(v *Voting, now time.Time) Tally {
 	sites := map[string]bool{}
 	for i, c := range w.counted {
 		for site := range c.votes {
+			if w.barred(site, v.From) {
+				delete(c.votes, site) // for good
+				continue
+			}
 			// It is among them if it votes still, or was first counted without a vote less than ten minutes ago.
 			ceased := slices.IndexFunc(w.counted[i:], func(c counted) bool { return c.votes[site] == Unknown })
 			if ceased < 0 {
@@ -417,6 +437,46 @@ func TestCountAllocatesNothing(t *testing.T) {
 		list[0].Count(&v, epoch)
 	}); n != 0 {
 		t.Errorf("a report and a count allocate %v times", n)
+	}
+}
+
+// Who may vote is another now: whom that leaves out does not count for ten minutes yet, whether it goes on to report or not.
+func TestBallotFromChanged(t *testing.T) {
+	for _, tt := range []struct {
+		from From
+		want string
+	}{
+		{nil, "down, split (sites: 1 up, 1 down, 3 in all, 2 needed)"},
+		{From{"site:fra"}, "up, agreed (sites: 1 up, 0 down, 1 in all, 1 needed)"},
+		{From{"site:fra", "site:lon"}, "down, split (sites: 1 up, 0 down, 2 in all, 2 needed)"},
+		{From{"checker:a"}, "down, split (sites: 1 up, 0 down, 2 in all, 2 needed)"}, // it may have been at lon
+	} {
+		b := Ballot{}
+		b.Vote(Voter{"a", "fra"}, Up, epoch)
+		b.Vote(Voter{"b", "ams"}, Down, epoch)
+		b.Vote(Voter{"c", "lon"}, Down, epoch)
+		b.Count(&Voting{}, epoch)
+		b.Withdraw("c")
+		if got := b.Count(&Voting{From: tt.from}, epoch.Add(time.Minute)).String(); got != tt.want {
+			t.Errorf("from %v: %s, expected %s", tt.from, got, tt.want)
+		}
+	}
+}
+
+// A clock that is set back by an hour does not have a site that has gone count for that hour.
+func TestBallotClockSetBack(t *testing.T) {
+	b := Ballot{}
+	b.Vote(Voter{"a", "fra"}, Up, epoch)
+	b.Vote(Voter{"b", "ams"}, Down, epoch)
+	b.Count(&Voting{}, epoch)
+	b.Withdraw("b")
+	b.Count(&Voting{}, epoch)
+	back := epoch.Add(-time.Hour)
+	if got := b.Count(&Voting{}, back); !got.Again.Equal(back.Add(VoteWindow)) {
+		t.Errorf("to be counted again at %v, expected %v", got.Again, back.Add(VoteWindow))
+	}
+	if got, want := b.Count(&Voting{}, back.Add(VoteWindow)).String(), "up, agreed (sites: 1 up, 0 down, 1 in all, 1 needed)"; got != want {
+		t.Errorf("ten minutes later: %s, expected %s", got, want)
 	}
 }
 

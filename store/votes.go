@@ -68,7 +68,7 @@ func (t *targets) countDue() {
 		t.setAlone(false)
 	}
 	for id, at := range t.again {
-		if !now.Before(at) {
+		if !now.Before(at) || at.Sub(now) > health.VoteWindow { // the clock was set back
 			t.count(t.byID[id])
 		}
 	}

@@ -108,8 +108,9 @@ func (r *Runner) Stats() Stats {
 // Set replaces the targets. One that stays keeps its schedule and its counter, also if its check
 // is another now; the look then in flight, made the old way, is broken off. One that is new begins
 // with its State; where that is no longer true it is found out as fast as for one of which nothing
-// is known. One that is gone is not reported any more once Set has returned. Of targets with the
-// same TargetID the first counts. Of one whose check is made of others, those are looked at, and
+// is known. One that stays and whose State is Unknown though it is known is reported again: who asks
+// has forgotten it. One that is gone is not reported any more once Set has returned. Of targets with
+// the same TargetID the first counts. Of one whose check is made of others, those are looked at, and
 // it alone is reported.
 func (r *Runner) Set(targets []health.Target) {
 	for _, event := range r.set(targets) {
@@ -138,6 +139,9 @@ func (r *Runner) set(targets []health.Target) (events []func()) {
 			probers[was.Spec] = was.probe
 			was.asked, was.wholes = i < asked, nil
 			r.targets[want.TargetID] = was
+			if was.asked {
+				r.tellAgain(want, was.counter.State, was.told)
+			}
 			continue
 		}
 		probe := probers[want.Spec]
@@ -153,6 +157,9 @@ func (r *Runner) set(targets []health.Target) (events []func()) {
 		if was != nil {
 			t.counter, t.State = was.counter, was.State
 			t.due = earlier(was.due, now.Add(rand.N(t.interval()))) // at once, if it was in flight
+			if t.asked {
+				r.tellAgain(want, t.counter.State, was.told)
+			}
 		}
 		r.targets[want.TargetID] = t
 		joined = append(joined, t)
@@ -175,6 +182,14 @@ func (r *Runner) set(targets []health.Target) (events []func()) {
 	}
 	signal(r.wake)
 	return events
+}
+
+// tellAgain reports a target that is known to who asks as if it were not.
+func (r *Runner) tellAgain(want health.Target, known health.State, told health.Report) {
+	if want.State == health.Unknown && known != health.Unknown {
+		told.TargetID, told.State = want.TargetID, known
+		r.report(told)
+	}
 }
 
 // flat are the targets that are looked at: those asked for themselves, which are the first of that
@@ -206,6 +221,7 @@ func (r *Runner) setWholes(targets []health.Target) (events []func()) {
 		w := &whole{Target: want}
 		if was := old[want.TargetID]; was != nil {
 			w.State, w.told = was.State, was.told
+			r.tellAgain(want, w.State, w.told)
 		}
 		for _, part := range want.Parts {
 			p := r.targets[part.TargetID]

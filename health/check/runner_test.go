@@ -117,6 +117,14 @@ func targets(c *health.Check, ids ...health.TargetID) []health.Target {
 	return ts
 }
 
+// known are the targets, of which that is known.
+func known(s health.State, ts []health.Target) []health.Target {
+	for i := range ts {
+		ts[i].State = s
+	}
+	return ts
+}
+
 // run calls f with a Runner at work on a fake, in a bubble of its own time.
 func run(t *testing.T, f func(r *Runner, backend *fake, logged *bytes.Buffer)) {
 	t.Helper()
@@ -393,9 +401,9 @@ func TestSetKeepsWhatStays(t *testing.T) {
 		same := *c // equal, as a value decoded anew is
 		for range 100 {
 			sleep(300 * time.Millisecond)
-			r.Set(targets(c, a, b, a))
+			r.Set(known(health.Up, targets(c, a, b, a)))
 			sleep(300 * time.Millisecond)
-			r.Set(targets(&same, b, a))
+			r.Set(known(health.Up, targets(&same, b, a)))
 		}
 		looks := backend.looks(a)
 		for i := 3; i < len(looks); i++ {
@@ -406,11 +414,43 @@ func TestSetKeepsWhatStays(t *testing.T) {
 		if len(looks) < 12 {
 			t.Errorf("%d looks in 2 minutes, want 12", len(looks))
 		}
-		wantReports(t, r, health.Report{TargetID: b, State: health.Up})
+		wantReports(t, r)
 		if got, want := r.Stats().Targets, [3]int{health.Up: 2}; got != want {
 			t.Errorf("targets by state %v, want %v", got, want)
 		}
 	})
+}
+
+// What is known of a target is told again to who does not know it, or has not asked for it itself yet.
+func TestSetForgotten(t *testing.T) {
+	both, a, b := partsOf(t, health.Check{All: []string{"a", "b"}})
+	quick := *a.Spec
+	quick.Interval /= 2
+	other := a
+	other.Spec = &quick
+	for _, tt := range []struct {
+		name        string
+		first, then []health.Target
+		want        health.TargetID
+	}{
+		{"it is forgotten", []health.Target{a}, []health.Target{a}, a.TargetID},
+		{"it is forgotten, and looked at otherwise", []health.Target{a}, []health.Target{other}, a.TargetID},
+		{"it is made of others", []health.Target{both}, []health.Target{both}, both.TargetID},
+		{"it was a part", []health.Target{both}, []health.Target{known(health.Up, []health.Target{both})[0], a}, a.TargetID},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			run(t, func(r *Runner, backend *fake, _ *bytes.Buffer) {
+				backend.answers(b.TargetID, nil)
+				r.Set(tt.first)
+				sleep(time.Minute)
+				r.Take()
+				r.Set(tt.then)
+				wantReports(t, r, health.Report{TargetID: tt.want, State: health.Up})
+				sleep(time.Minute)
+				wantReports(t, r)
+			})
+		})
+	}
 }
 
 // A state known from before is where a new target begins. Where it still holds, one look says so and
@@ -470,7 +510,10 @@ func TestSetKnownState(t *testing.T) {
 				changed := *c
 				changed.Interval *= 2
 				for _, c := range []*health.Check{c, &changed} {
-					for _, known := range []health.State{test.known, other[max(test.known, health.Up)], health.Unknown} {
+					for _, known := range []health.State{test.known, other[max(test.known, health.Up)]} {
+						if known == health.Unknown {
+							continue // see TestSetForgotten
+						}
 						r.Set([]health.Target{{TargetID: a, Spec: c, State: known}})
 					}
 				}
@@ -606,7 +649,7 @@ func TestSetChangedCheck(t *testing.T) {
 		// The shorter interval counts at once, the state stays.
 		quick := tcpCheck(time.Second, time.Second)
 		start := time.Now()
-		r.Set(targets(quick, a))
+		r.Set(known(health.Up, targets(quick, a)))
 		sleep(time.Minute)
 		looks := backend.looks(a)[2:]
 		if len(looks) < 59 || looks[0].Sub(start) > time.Second {
@@ -624,7 +667,7 @@ func TestSetChangedCheck(t *testing.T) {
 			sleep(10 * time.Millisecond)
 		}
 		wantReports(t, r)
-		r.Set(targets(tcpCheck(2*time.Second, time.Second), a))
+		r.Set(known(health.Up, targets(tcpCheck(2*time.Second, time.Second), a)))
 		for len(backend.looks(a)) < failed+3 {
 			sleep(10 * time.Millisecond)
 		}

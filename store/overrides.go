@@ -167,21 +167,28 @@ func (r *Registry) missingTarget(text string) string {
 	return ""
 }
 
-// Lift ends the overrides whose time is over, and returns the snapshot that follows; nil if there were none.
+// Lift ends the overrides whose time is over, and returns the snapshot that follows; nil if there were none. One whose
+// time is not over after all, since the clock was set back, counts again.
 func (r *Registry) Lift() *zones.Snapshot {
 	var b *batch
 	now := r.now()
 	for text, o := range r.overrides {
-		if r.ended[text] || !o.value.Ended(now) {
+		over := o.value.Ended(now)
+		if over == r.ended[text] {
 			continue
 		}
 		if b == nil {
 			b = r.begin(Update{Revision: r.snapshot.Revision})
 		}
-		r.ended[text] = true
 		k, _ := parseKey(text)
 		b.markOverridden(k)
-		r.log.Info("override has ended", "key", text, "was", o.value.String())
+		if over {
+			r.ended[text] = true
+			r.log.Info("override has ended", "key", text, "was", o.value.String())
+		} else {
+			delete(r.ended, text)
+			r.log.Warn("override has not ended after all: the clock was set back", "key", text, "is", o.value.String())
+		}
 	}
 	if b == nil {
 		return nil

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestGuardOverrides: deletes of overrides are no outage, and do not count; one that a person deletes in one go
@@ -52,6 +53,29 @@ func TestOverrideMissed(t *testing.T) {
 	}
 	if got := s.members("web"); got != "m up, weight 1\n" {
 		t.Error(got)
+	}
+}
+
+// TestOverrideClockSetBack: an override that has ended by a clock that was wrong counts again, and ends in its time.
+func TestOverrideClockSetBack(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	s := newScene().at(&now)
+	s.change("put pool/web/member/m 192.0.2.1", `put override/pool/web {"state":"drain","until":"2026-11-23T13:00:00Z"}`)
+	for _, step := range []struct{ pass, then, want string }{
+		{"59m", "", "m up, weight 1, drained\n"},
+		{"2h", "", "m up, weight 1\n"},
+		{"-2h", "", "m up, weight 1, drained\n"},
+		{"2h", "", "m up, weight 1\n"},
+		{"-2h", "put pool/web/policy {}", "m up, weight 1, drained\n"},
+		{"1m", "", "m up, weight 1\n"},
+	} {
+		s.run(t, "pass "+step.pass)
+		if step.then != "" {
+			s.change(step.then)
+		}
+		if got := s.members("web"); got != step.want {
+			t.Errorf("at %s: %sexpected %s", s.registry.now().Format("15:04"), got, step.want)
+		}
 	}
 }
 

@@ -142,6 +142,30 @@ func TestLatchEtcdAway(t *testing.T) {
 	})
 }
 
+// A pool that is deleted, and served on, is held where it was, and its loads stay.
+func TestLatchDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		keys := tiered("manual")
+		l := runLatching(t, nil, keys)
+		l.report(health.Up, first, second, third)
+		l.live <- liveKeys(8, "load/web/a", `{"load":0.5}`)
+		l.report(health.Down, first)
+		l.expect("a is down", 2, "latch/web 2 since 0s")
+		u := Update{Revision: 9, Cluster: 1}
+		for key := range keys {
+			if strings.HasPrefix(key, "pool/web/") {
+				u.Entries = append(u.Entries, Entry{Key: key, Deleted: true, Revision: 9})
+			}
+		}
+		l.send(u)
+		l.report(health.Up, first)
+		l.expect("the pool is deleted, and a up again", 2)
+		if load, ok := l.registry.pools["web"].compiled.Health(0).Load(); !ok || load != 0.5 {
+			t.Errorf("load %v, %v, expected 0.5", load, ok)
+		}
+	})
+}
+
 func TestLatchForATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := runLatching(t, nil, tiered("5m"))

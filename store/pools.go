@@ -179,6 +179,8 @@ func (b *batch) compileDeleted(p *pool) {
 	b.watch(p, map[string]string{})
 	b.override(p)
 	b.comeBack(p)
+	b.measured(p)
+	b.latch(p)
 	b.edit.SetPool(p.id, p.compiled)
 }
 

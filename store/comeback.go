@@ -2,7 +2,6 @@ package store
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -23,9 +22,9 @@ type comebacks struct {
 // comeback is what is remembered of one member.
 type comeback struct {
 	health.Comeback
-	addrs  []netip.Addr // that it is about: nothing is remembered of a member that has others now
-	stands health.Word  // states as they are believed, weight as it is written or overridden
-	why    []string     // by address: why it is believed
+	of     policy.Member // that it is about: nothing is remembered of one that answers with something else now
+	stands health.Word   // states as they are believed, weight as it is written or overridden
+	why    []string      // by address: why it is believed
 }
 
 // scale is that of a pool's weights. The heaviest that a person gives a member counts too.
@@ -63,8 +62,8 @@ func (b *batch) comeBack(p *pool) {
 	for i := range p.compiled.Members {
 		m := &p.compiled.Members[i]
 		it := known[m.Name]
-		if it == nil || !slices.Equal(it.addrs, m.Addrs) || b.heldUp(p, m) {
-			it = &comeback{addrs: m.Addrs}
+		if it == nil || !it.isOf(m) || b.heldUp(p, m) {
+			it = &comeback{of: *m}
 		}
 		it.stands, it.why = p.compiled.Health(i), nil
 		for j := range max(len(m.Addrs), 2) { // a pool has two
@@ -74,6 +73,11 @@ func (b *batch) comeBack(p *pool) {
 	}
 	b.comebacks[p.name] = c
 	c.fold(b.now())
+}
+
+// isOf says whether m answers with what it is about.
+func (it *comeback) isOf(m *policy.Member) bool {
+	return slices.Equal(it.of.Addrs, m.Addrs) && it.of.CNAME == m.CNAME && it.of.Pool == m.Pool
 }
 
 // fold brings all members up to date.

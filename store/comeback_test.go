@@ -59,6 +59,30 @@ func TestComeBackCompiled(t *testing.T) {
 	}
 }
 
+// TestComeBackOther: what comes in the place of a member that was down was never down itself.
+func TestComeBackOther(t *testing.T) {
+	for _, tt := range []struct{ name, was, is string }{
+		{"an address", `{"addr":["192.0.2.1"]}`, `{"addr":["192.0.2.2"]}`},
+		{"a name", `{"cname":"x.example.org.","check_addr":"192.0.2.1"}`, `{"cname":"y.example.org.","check_addr":"192.0.2.2"}`},
+		{"a pool", `{"pool":"one"}`, `{"pool":"two"}`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+			r := reporting(map[string]string{
+				"check/http": `{"http":{}}`, "pool/p/policy": `{"check":"http","recover":"24h"}`, "pool/p/member/m": tt.was,
+				"pool/one/policy": `{"check":"http"}`, "pool/one/member/m": "192.0.2.1", "pool/two/policy": `{"check":"http"}`, "pool/two/member/m": "192.0.2.2",
+			}, &now)
+			r.sees(health.Up, "", "192.0.2.1", "192.0.2.2")
+			r.sees(health.Down, "", "192.0.2.1")
+			r.Apply(ofCluster(2, "pool/p/member/m", tt.is))
+			r.sees(health.Up, "", "192.0.2.2")
+			if got := r.pools["p"].compiled.Health(0).State(0); got != health.Up {
+				t.Errorf("it is %v, expected up", got)
+			}
+		})
+	}
+}
+
 // TestApplierComeBack: the applier has members come back in time.
 func TestApplierComeBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -37,6 +37,7 @@ func (t *targets) believe() (any bool) {
 func (r *Registry) Believe() (any bool) {
 	before := r.targets.gate.Held()
 	any = r.targets.believe()
+	clear(r.recalled)
 	switch after := r.targets.gate.Held(); {
 	case before == 0 && after > 0:
 		r.log.Warn("more than half of all that is checked turned down at once: it is not believed before a second round", "held", after, "checked", r.targets.found)

@@ -147,6 +147,34 @@ func TestBelieveTakenBack(t *testing.T) {
 	}
 }
 
+// Nor do the pools that had no other, in those around them.
+func TestBelieveTakenBackWithin(t *testing.T) {
+	c := newCrowd(20, `{"check":"http"}`)
+	c.Apply(ofCluster(2, "pool/eu/policy", `{"check":"http"}`, "pool/eu/member/m", crowdAddr(0), "pool/eu/member/n", crowdAddr(1),
+		"pool/mid/policy", `{"check":"http","min_up":2}`, "pool/mid/member/eu", `{"pool":"eu"}`, "pool/mid/member/m", crowdAddr(2),
+		"pool/world/policy", `{"recover":"24h","ramp":"1h"}`, "pool/world/member/mid", `{"pool":"mid"}`,
+		"pool/top/policy", `{"recover":"24h"}`, "pool/top/member/eu", `{"pool":"eu"}`, "pool/top/member/world", `{"pool":"world"}`))
+	for _, step := range []struct {
+		from, to int
+		want     health.State
+	}{{0, 9, health.Down}, {9, 12, health.Up}} {
+		c.say(health.Down, step.from, step.to)
+		for _, name := range []string{"top", "world"} {
+			p := c.pools[name].compiled
+			for i := range p.Members {
+				if got := p.Health(i); got.State(0) != step.want || int(got.Weight()) != p.Scale() {
+					t.Errorf("%d down: %s/%s is %v with weight %d, expected %v with %d", step.to, name, p.Members[i].Name, got.State(0), got.Weight(), step.want, p.Scale())
+				}
+			}
+		}
+	}
+	c.pass(5 * time.Second)
+	c.say(health.Up, 0, 20)
+	if p := c.pools["top"].compiled; p.Health(0).State(0) != health.Unknown {
+		t.Errorf("what was down indeed is %v, expected that it is held back", p.Health(0).State(0))
+	}
+}
+
 // It is told and counted, and each member says why it is up though it is counted down.
 func TestBelieveTold(t *testing.T) {
 	c := newCrowd(20, `{"check":"http"}`)

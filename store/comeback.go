@@ -131,8 +131,9 @@ func (r *Registry) show(ref ref, s health.State, reason string) {
 	c.show(ref.member, r.now())
 }
 
-// recall takes back that an address was down.
+// recall takes back that an address was down; and, until believe is through, that the pools around it were for that.
 func (r *Registry) recall(ref ref) {
+	r.recalled[ref.pool.Name] = true
 	if c := r.comebacks[ref.pool.Name]; c != nil && c.pool == ref.pool {
 		c.members[ref.member].Recall(ref.addr)
 	}
@@ -141,12 +142,21 @@ func (r *Registry) recall(ref ref) {
 // deriveWithin has a member that is a pool be in that pool's state, or come back to it, and says whether that changes
 // anything.
 func (r *Registry) deriveWithin(p *pool, member int, child *policy.Pool) (changed bool) {
+	if r.recalled[child.Name] {
+		r.recalled[p.name] = true
+	}
 	c := r.comebacks[p.name]
 	if c == nil || c.pool != p.compiled {
 		return p.compiled.Derive(member, child)
 	}
 	m := c.members[member]
-	m.stands = child.Derived(m.stands)
+	was := m.stands
+	m.stands = child.Derived(was)
+	for _, f := range []policy.Family{policy.IPv4, policy.IPv6} {
+		if i := int(f); r.recalled[child.Name] && was.State(i) == health.Down && m.stands.State(i) == health.Up {
+			m.Recall(i)
+		}
+	}
 	return c.show(member, r.now())
 }
 

@@ -35,6 +35,7 @@ type Registry struct {
 	rehealed  map[string]bool                     // pools whose members have other states since their latch was looked at
 
 	comebacks map[string]*comebacks // by pool
+	recalled  map[string]bool       // while believe is at work: pools of which it is taken back that members were down
 	live      live
 	uncounted map[*target]bool     // that others have reported anew
 	rttsTold  map[string]*rttsTold // what this process's own checker has measured, by pool
@@ -121,6 +122,7 @@ func NewRegistry(log *slog.Logger) *Registry {
 		latched:      map[string]*latched{},
 		rehealed:     map[string]bool{},
 		comebacks:    map[string]*comebacks{},
+		recalled:     map[string]bool{},
 		live:         newLive(),
 		uncounted:    map[*target]bool{},
 		rttsTold:     map[string]*rttsTold{},

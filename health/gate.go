@@ -58,14 +58,9 @@ func (t *turn) next() time.Time {
 	return t.asked.Add(t.interval())
 }
 
-// Down proposes to take a target for down that is up. Of one that is held it says how it is looked at now.
+// Down proposes to take a target for down that is up.
 func (g *Gate) Down(target Target) {
-	if t := g.turned[target.TargetID]; t != nil {
-		t.Target = target
-		if due := t.next(); t.index != notQueued && due != t.due {
-			t.due = due
-			heap.Fix(&g.queue, t.index)
-		}
+	if g.turned[target.TargetID] != nil {
 		return
 	}
 	if g.turned == nil {
@@ -74,6 +69,19 @@ func (g *Gate) Down(target Target) {
 	t := &turn{Target: target, index: notQueued}
 	g.turned[t.TargetID] = t
 	g.fresh = append(g.fresh, t)
+}
+
+// Change says how a target is checked from now on.
+func (g *Gate) Change(target Target) {
+	t := g.turned[target.TargetID]
+	if t == nil {
+		return
+	}
+	t.Target = target
+	if t.index != notQueued {
+		t.due = t.next()
+		heap.Fix(&g.queue, t.index)
+	}
 }
 
 // Clear forgets a target that is up again, or there no more.

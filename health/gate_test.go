@@ -173,20 +173,20 @@ func TestGateTimes(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var g Gate
-			propose := func(how func(Target) Target) {
+			each := func(do func(Target), how func(Target) Target) {
 				for i := range 20 {
-					g.Down(how(Target{TargetID: targetNo(i)}))
+					do(how(Target{TargetID: targetNo(i)}))
 				}
 			}
 			now := epoch
 			stands := func(TargetID) bool { return !tt.silent || now.Sub(epoch) >= 10*time.Second }
-			propose(tt.at)
+			each(g.Down, tt.at)
 			if down, _ := g.Take(20, now, stands); len(down) > 0 || g.Held() != 20 {
 				t.Fatalf("at once: %d down, %d held", len(down), g.Held())
 			}
 			if tt.after != nil {
 				now = epoch.Add(500 * time.Millisecond)
-				propose(tt.after)
+				each(g.Change, tt.after)
 				g.Take(20, now, stands)
 			}
 			for g.Held() > 0 {

@@ -122,7 +122,7 @@ func (c *comebacks) words(m *comeback, w health.Word, addr int, why string) stri
 // show has a member that is served be in a state, or come back to it.
 func (r *Registry) show(ref ref, s health.State, reason string) {
 	c := r.comebacks[ref.pool.Name]
-	if c == nil || c.pool != ref.pool { // the pool is being compiled: comeBack follows
+	if c == nil {
 		ref.pool.SetHealth(ref.member, ref.addr, s, reason)
 		return
 	}
@@ -134,7 +134,7 @@ func (r *Registry) show(ref ref, s health.State, reason string) {
 // recall takes back that an address was down; and, until believe is through, that the pools around it were for that.
 func (r *Registry) recall(ref ref) {
 	r.recalled[ref.pool.Name] = true
-	if c := r.comebacks[ref.pool.Name]; c != nil && c.pool == ref.pool {
+	if c := r.comebacks[ref.pool.Name]; c != nil {
 		c.members[ref.member].Recall(ref.addr)
 	}
 }
@@ -146,7 +146,7 @@ func (r *Registry) deriveWithin(p *pool, member int, child *policy.Pool) (change
 		r.recalled[p.name] = true
 	}
 	c := r.comebacks[p.name]
-	if c == nil || c.pool != p.compiled {
+	if c == nil {
 		return p.compiled.Derive(member, child)
 	}
 	m := c.members[member]

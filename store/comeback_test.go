@@ -83,6 +83,22 @@ func TestComeBackOther(t *testing.T) {
 	}
 }
 
+// TestComeBackOneRevision: no pool sees another as it never was, with old members that count otherwise from now on.
+func TestComeBackOneRevision(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	r := reporting(map[string]string{
+		"check/http": `{"http":{},"quorum":2}`, "pool/top/policy": `{"recover":"24h"}`, "pool/top/member/p": `{"pool":"p"}`,
+		"pool/a/policy": `{"check":"http"}`, "pool/a/member/m": "192.0.2.1",
+		"pool/p/policy": `{"check":"http"}`, "pool/p/member/m": "192.0.2.1",
+	}, &now)
+	r.sees(health.Down, "refused", "192.0.2.1") // as one of two: it is unknown
+	r.Apply(ofCluster(3, "check/http", `{"http":{},"quorum":"any"}`, "pool/p/member/m", "192.0.2.2"))
+	r.sees(health.Up, "", "192.0.2.2")
+	if got := r.pools["top"].compiled.Health(0).State(0); got != health.Up {
+		t.Errorf("it is %v, expected up", got)
+	}
+}
+
 // TestApplierComeBack: the applier has members come back in time.
 func TestApplierComeBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -43,6 +43,7 @@ func (b *batch) finish() {
 	}
 	b.judgeNamed()
 	b.settlePools()
+	b.targets.settle()
 	settle(b, b.sites, "site/", (*pool).sites)
 	settle(b, b.checks, "check/", b.checksOf)
 	b.settleMeasured()

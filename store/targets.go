@@ -25,6 +25,7 @@ type targets struct {
 	joins time.Time                     // when it does again; zero: it is not known yet
 	gate  health.Gate                   // that what turns down passes
 	doubt map[*target]bool              // what has turned down, or is asked for again: settled by believe
+	moved map[*target]bool              // that pools have come to have, or have no more, until settle
 	found int                           // targets of which something is known
 	first bool                          // the first round of checks is over: who nobody has reported is stale
 	again map[health.TargetID]time.Time // when to count though nothing is reported
@@ -82,7 +83,7 @@ type watched struct {
 
 func newTargets() *targets {
 	return &targets{byID: map[health.TargetID]*target{}, byPool: map[string][]watched{},
-		known: map[health.TargetID]health.Report{}, again: map[health.TargetID]time.Time{}, doubt: map[*target]bool{},
+		known: map[health.TargetID]health.Report{}, again: map[health.TargetID]time.Time{}, doubt: map[*target]bool{}, moved: map[*target]bool{},
 		warnings: warnings{by: map[health.TargetID]string{}}, differing: map[string]int{}}
 }
 
@@ -101,8 +102,10 @@ func (t *targets) set(name string, p *policy.Pool, list []watched) {
 		}
 		if !sameTarget(tg.Target, w.Target) {
 			tg.Target, t.changed = w.Target, true
+			t.gate.Change(tg.Target)
 		}
 		tg.refs = append(tg.refs, ref{p, w.member, w.addr})
+		t.moved[tg] = true
 		p.SetHealth(w.member, w.addr, tg.state(), tg.reason)
 	}
 	for _, w := range old {
@@ -111,9 +114,7 @@ func (t *targets) set(name string, p *policy.Pool, list []watched) {
 			continue
 		}
 		tg.refs = slices.DeleteFunc(tg.refs, func(r ref) bool { return r.pool != p && r.pool.Name == name })
-		if len(tg.refs) == 0 {
-			t.drop(tg)
-		}
+		t.moved[tg] = true
 	}
 	t.byPool[name] = list
 	if list == nil {
@@ -122,7 +123,6 @@ func (t *targets) set(name string, p *policy.Pool, list []watched) {
 	if t.unsaid != nil {
 		t.unsaid[name] = true
 	}
-	t.recount(old, list)
 }
 
 // sameTarget says whether two targets of one ID are checked by the same checks.
@@ -130,17 +130,19 @@ func sameTarget(x, y health.Target) bool {
 	return x.Spec == y.Spec && slices.EqualFunc(x.Parts, y.Parts, sameTarget)
 }
 
-// recount counts again for the targets of a pool that it was made anew of: who reports them may be another.
-func (t *targets) recount(lists ...[]watched) {
-	for _, list := range lists {
-		for _, w := range list {
-			if tg := t.byID[w.TargetID]; tg != nil {
-				if t.heard(tg) || tg.counted || t.first {
-					t.count(tg)
-				}
-			}
+// settle drops the targets that no pool has any more, and counts again for the others of pools that were made anew:
+// who reports them may be another. It comes when all pools of a batch are set. Another may come to have what one has
+// let go: what is known of it stays known, whichever is set first. And no pool is to see another as it never was, old
+// members in their new states.
+func (t *targets) settle() {
+	for tg := range t.moved {
+		if len(tg.refs) == 0 {
+			t.drop(tg)
+		} else if t.heard(tg) || tg.counted || t.first {
+			t.count(tg)
 		}
 	}
+	clear(t.moved)
 }
 
 func (t *targets) drop(tg *target) {
@@ -162,6 +164,7 @@ func (t *targets) forget() {
 	clear(t.byPool)
 	clear(t.again)
 	clear(t.doubt)
+	clear(t.moved)
 	t.gate, t.found = health.Gate{}, 0
 	clear(t.differing)
 	clear(t.warnings.by)

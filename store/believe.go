@@ -32,11 +32,17 @@ func (t *targets) believe() (any bool) {
 	return any
 }
 
-// Believe settles what has turned down since it was last called. It is called once for all that was taken in
-// together, and now and then.
+// Believe settles what has turned down since it was last called, and tells the pools around those whose members have
+// other states. It is called once for all that was taken in together, and now and then.
 func (r *Registry) Believe() (any bool) {
 	before := r.targets.gate.Held()
 	any = r.targets.believe()
+	for name := range r.targets.told {
+		if p := r.pools[name]; p != nil && p.compiled != nil {
+			r.derive(name)
+		}
+	}
+	clear(r.targets.told)
 	clear(r.recalled)
 	switch after := r.targets.gate.Held(); {
 	case before == 0 && after > 0:

@@ -132,7 +132,7 @@ func NewRegistry(log *slog.Logger) *Registry {
 		lie:          newLies(),
 		fall:         newLies(),
 	}
-	r.targets.derive, r.targets.heard = r.derive, r.hearAll
+	r.targets.heard = r.hearAll
 	r.targets.show, r.targets.recall = r.show, r.recall
 	r.targets.now = func() time.Time { return r.now() }
 	return r

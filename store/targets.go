@@ -16,7 +16,7 @@ type targets struct {
 	changed bool                                       // since list was last called
 	show    func(r ref, s health.State, reason string) // has a member that is served be in that state
 	recall  func(r ref)                                // takes back that it was down
-	derive  func(pool string)                          // called where the state of a member of that pool may have changed
+	told    map[string]bool                            // pools whose members have been shown in other states, see Believe
 	now     func() time.Time
 
 	self  health.Voter                  // this process's own checker
@@ -84,7 +84,7 @@ type watched struct {
 func newTargets() *targets {
 	return &targets{byID: map[health.TargetID]*target{}, byPool: map[string][]watched{},
 		known: map[health.TargetID]health.Report{}, again: map[health.TargetID]time.Time{}, doubt: map[*target]bool{}, moved: map[*target]bool{},
-		warnings: warnings{by: map[health.TargetID]string{}}, differing: map[string]int{}}
+		warnings: warnings{by: map[health.TargetID]string{}}, differing: map[string]int{}, told: map[string]bool{}}
 }
 
 // set replaces what is watched for a pool. What is known of a target stays known.
@@ -165,6 +165,7 @@ func (t *targets) forget() {
 	clear(t.again)
 	clear(t.doubt)
 	clear(t.moved)
+	clear(t.told)
 	t.gate, t.found = health.Gate{}, 0
 	clear(t.differing)
 	clear(t.warnings.by)
@@ -214,7 +215,7 @@ func known1(s health.State) int {
 func (t *targets) tell(tg *target) {
 	for _, ref := range tg.refs {
 		t.show(ref, tg.state(), tg.reason)
-		t.derive(ref.pool.Name)
+		t.told[ref.pool.Name] = true
 	}
 }
 

@@ -151,6 +151,7 @@ func (v *vendorFile) registry(t *testing.T, c *vendorCase) *Registry {
 	for id, state := range states {
 		r.targets.report(health.Report{TargetID: id, State: state})
 	}
+	r.Believe()
 	for key := range c.Health {
 		if !told[key] {
 			t.Errorf("%s: health: no check watches %s", v.path, key)

@@ -25,6 +25,14 @@ type comeback struct {
 	of     policy.Member // that it is about: nothing is remembered of one that answers with something else now
 	stands health.Word   // states as they are believed, weight as it is written or overridden
 	why    []string      // by address: why it is believed
+	said   []said        // by address: what the words about it were made of
+}
+
+// said is what the words about an address say. They are not made anew each second of a ramp.
+type said struct {
+	why          string
+	shown        health.State
+	held, climbs time.Time
 }
 
 // scale is that of a pool's weights. The heaviest that a person gives a member counts too.
@@ -65,7 +73,7 @@ func (b *batch) comeBack(p *pool) {
 		if it == nil || !it.isOf(m) || b.heldUp(p, m) {
 			it = &comeback{of: *m}
 		}
-		it.stands, it.why = p.compiled.Health(i), nil
+		it.stands, it.why, it.said = p.compiled.Health(i), nil, nil
 		for j := range max(len(m.Addrs), 2) { // a pool has two
 			it.why = append(it.why, p.compiled.Reason(i, j))
 		}
@@ -96,8 +104,14 @@ func (c *comebacks) show(i int, now time.Time) bool {
 	if !next.IsZero() && (c.next.IsZero() || next.Before(c.next)) {
 		c.next = next
 	}
+	if m.said == nil {
+		m.said = make([]said, len(m.why))
+	}
 	for j, why := range m.why {
-		c.pool.SetReason(i, j, c.words(m, w, j, why))
+		if now := (said{why, w.State(j), m.Held(j, &c.Recovery), m.Climbs()}); now != m.said[j] {
+			m.said[j] = now
+			c.pool.SetReason(i, j, c.words(m, w, j, why))
+		}
 	}
 	w = before.Standing(w)
 	c.pool.SetWord(i, w)

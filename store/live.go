@@ -56,18 +56,18 @@ func (s rttSpec) Validate() error {
 
 // live is what the live keys say.
 type live struct {
-	checkers map[string]string                // their sites
-	reports  map[string]map[string]reportSpec // by checker and pool
-	rtts     map[string]map[vantage]*measure  // by pool
-	told     map[string]map[string]*told      // utilizations, by pool and checker; of "" are those of this process's own
-	loads    map[string]map[string]*load      // by pool and member
-	wrong    map[string]bool                  // keys
-	rejected int64                            // values that were wrong
+	checkers map[string]string                 // their sites
+	reports  map[string]map[string]heardReport // by checker and pool
+	rtts     map[string]map[vantage]*measure   // by pool
+	told     map[string]map[string]*told       // utilizations, by pool and checker; of "" are those of this process's own
+	loads    map[string]map[string]*load       // by pool and member
+	wrong    map[string]bool                   // keys
+	rejected int64                             // values that were wrong
 }
 
 func newLive() live {
 	return live{
-		checkers: map[string]string{}, reports: map[string]map[string]reportSpec{}, rtts: map[string]map[vantage]*measure{},
+		checkers: map[string]string{}, reports: map[string]map[string]heardReport{}, rtts: map[string]map[vantage]*measure{},
 		told: map[string]map[string]*told{}, loads: map[string]map[string]*load{}, wrong: map[string]bool{},
 	}
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"hash/maphash"
 	"maps"
 	"net/netip"
 	"slices"
@@ -16,6 +17,14 @@ import (
 // reportSpec is the value of the live key report/<checker>/<pool>: by member, and address as it is answered. Of a
 // member that is a name, the address is that which is checked.
 type reportSpec map[string]map[netip.Addr]seen
+
+// heardReport is the value of such a key, and its hash: it need not be taken in again when all are read.
+type heardReport struct {
+	reportSpec
+	hash uint64
+}
+
+var reportSeed = maphash.MakeSeed()
 
 // seen is what a checker sees of an address.
 type seen struct {
@@ -137,14 +146,18 @@ func (r *Registry) takeReport(checker, pool string, e Entry) *spec.Error {
 			delete(reports, checker)
 		}
 	} else {
+		hash := maphash.Bytes(reportSeed, e.Value)
+		if old, heard := reports[checker][pool]; heard && old.hash == hash {
+			return nil
+		}
 		s := reportSpec{}
 		if err := decode(e.Value, &s); err != nil {
 			return err
 		}
 		if reports[checker] == nil {
-			reports[checker] = map[string]reportSpec{}
+			reports[checker] = map[string]heardReport{}
 		}
-		reports[checker][pool] = s
+		reports[checker][pool] = heardReport{s, hash}
 	}
 	r.hearOf(checker, pool)
 	return nil
@@ -175,7 +188,7 @@ func (r *Registry) hear(checker string, tg *target) bool {
 	if live {
 		for _, ref := range tg.refs {
 			m := &ref.pool.Members[ref.member]
-			it, ok := r.live.reports[checker][ref.pool.Name][m.Name][answered(m, ref.addr, tg.Addr)]
+			it, ok := r.live.reports[checker][ref.pool.Name].reportSpec[m.Name][answered(m, ref.addr, tg.Addr)]
 			if ok && (last.State == "" || it.Since.After(last.Since)) {
 				last = it
 			}

@@ -114,10 +114,15 @@ func TestExecTimeout(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// One that was killed may await its parent's attention.
-		stat, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-		if err := syscall.Kill(pid, 0); err == nil && !strings.Contains(string(stat), ") Z ") {
-			t.Errorf("%s %d is still there: %s", name, pid, stat)
+		// One that was killed may take a moment to die, and await its parent's attention.
+		gone := func() bool {
+			stat, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+			return syscall.Kill(pid, 0) != nil || strings.Contains(string(stat), ") Z ")
+		}
+		for deadline := time.Now().Add(10 * time.Second); !gone(); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s %d is still there", name, pid)
+			}
 		}
 	}
 }

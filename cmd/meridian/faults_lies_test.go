@@ -54,12 +54,12 @@ func TestFaultOneChecker(t *testing.T) {
 		b.awaitMetrics(nobody)
 	})
 
-	// One has no IPv6, and no sentinel that would tell it so.
+	// IPv6 leads nowhere for one, and no sentinel would tell it so.
 	six := fmt.Sprintf("meridian_health_disputed %d", len(b.services))
-	b.during("one has no IPv6", func() {
-		lon := b.checkers[2]
+	lon := b.checkers[2]
+	heal := b.wire.cut([]netip.Prefix{lon.net6()}, everywhere)
+	b.during("one has IPv6 that leads nowhere", func() {
 		lon.process.stop()
-		lon.routes(t, "route del ::/0 dev tun0")
 		b.startChecker(lon)
 		b.awaitMetrics(six)
 		b.letPass(effect)
@@ -70,6 +70,18 @@ func TestFaultOneChecker(t *testing.T) {
 		b.startChecker(lon, "--checker-sentinel", sentinels)
 		b.awaitMetricsOf(lon, patience, `meridian_checker_abstains{family="ipv6"} 1`, `meridian_checker_abstains{family="ipv4"} 0`,
 			fmt.Sprintf(`meridian_check_targets{state="down"} %d`, len(b.services)))
+		b.awaitMetrics("meridian_health_checkers 5", nobody)
+		b.letPass(effect)
+		lon.process.stop()
+	})
+	heal()
+
+	// Without a route it needs no sentinel for that.
+	b.during("one has no IPv6", func() {
+		lon.routes(t, "route del ::/0 dev tun0")
+		b.startChecker(lon)
+		b.awaitMetricsOf(lon, patience, fmt.Sprintf(`meridian_check_targets{state="up"} %d`, len(b.services)),
+			fmt.Sprintf(`meridian_check_targets{state="unknown"} %d`, len(b.services)))
 		b.awaitMetrics("meridian_health_checkers 5", nobody)
 		b.letPass(effect)
 	})

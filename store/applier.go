@@ -290,6 +290,7 @@ func (a *Applier) age() {
 	defer a.mu.Unlock()
 	a.measure = measure
 	a.status.VoteStats = votes
+	a.status.Ignored, a.status.Unplaced = measure.Wrong, measure.Unplaced
 	a.status.Warnings, a.status.Warned = r.targets.warnings.told()
 	a.status.Differ = maps.Clone(r.targets.differing)
 }

@@ -306,10 +306,11 @@ func TestApplierLapsed(t *testing.T) {
 		go r.Run(t.Context(), r.updates, r.checked, func() []health.Report { return r.reports })
 		r.send(all(1, checkedPool))
 		const down = `{"m":{"192.0.2.1":{"state":"down","since":"2026-11-23T12:00:00Z"}},"n":{"192.0.2.2":{"state":"down","since":"2026-11-23T12:00:00Z"}}}`
-		r.Live() <- liveKeys(2, "checker/a", `{"site":"ams"}`, "report/a/p", down, "checker/b", `{"site":"bos"}`, "report/b/p", down)
+		r.Live() <- liveKeys(2, "checker/a", `{"site":"ams"}`, "report/a/p", down, "checker/b", `{"site":"bos"}`, "report/b/p", down,
+			"load/p/m", `{"load":-1}`)
 		r.report(health.Up, "192.0.2.1")
 		after(2 * time.Second)
-		if st := r.Status(); st.Checkers != 2 || st.Disputed != 1 || st.Stale != 0 {
+		if st := r.Status(); st.Checkers != 2 || st.Disputed != 1 || st.Stale != 0 || st.Unplaced != 2 || st.Ignored != 1 {
 			t.Errorf("%+v", st)
 		}
 		state := func() string {

@@ -32,6 +32,8 @@ type Status struct {
 	Differ   map[string]int `json:"differ,omitempty"`   // by checker, targets of which it says otherwise than the count
 	Warned   int            `json:"warned,omitzero"`    // targets of which a check warns
 	Warnings []Warning      `json:"warnings,omitempty"` // the first of these
+	Ignored  int            `json:"ignored,omitzero"`   // live keys whose value is wrong
+	Unplaced int            `json:"unplaced,omitzero"`  // checkers whose site is not known, or not where it is
 
 	Alarms     []string  `json:"alarms,omitzero"`      // of the embedded etcd, such as "NOSPACE"
 	ImageSaved time.Time `json:"image_saved,omitzero"` // when the disk image was last written or read

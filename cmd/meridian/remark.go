@@ -82,6 +82,13 @@ func remarks(s store.Status, prefix string) (list []remark) {
 	if n := s.Disputed; n > 0 {
 		list = append(list, remark{Kind: "disputed", Text: count(n, "target") + " disputed: a site says otherwise than the count", Do: "meridian explain NAME says which site"})
 	}
+	if n := s.Ignored; n > 0 {
+		wrong("ignored", count(n, "live key")+" ignored: the value is wrong", "see to who writes it; the server's log says which")
+	}
+	if n := s.Unplaced; n > 0 {
+		list = append(list, remark{Kind: "unplaced", Text: count(n, "checker") + " at a site of which nobody knows where it is: round-trip times from there do not count, votes do",
+			Do: "put the site: etcdctl put " + prefix + "/site/<site>, or see to --site of the checker"})
+	}
 	if n := s.Rejected; n > 0 {
 		wrong("rejected", count(n, "key")+" rejected: the last good value, if any, serves on", which)
 	}

@@ -90,7 +90,7 @@ func runChecker(ctx context.Context, cfg Config, log *slog.Logger, up func(check
 		return spellOut(ctx, cfg, err)
 	}
 	applier := store.NewApplier(log)
-	looks := cfg.looks(log)
+	looks := cfg.looks(false, log) // it has no etcd of its own, so what is on its host is denied unless allowed
 	looks.Measured = applier.Measured
 	r := &reporter{
 		cfg: cfg, self: self, registry: registry, claim: claim, applier: applier, runner: check.New(looks),

@@ -57,6 +57,35 @@ func checkerConfig(in *instance, id, site string) Config {
 	return Config{Site: site, Checker: CheckerConfig{ID: id, Allow: loopback}, Etcd: EtcdConfig{Endpoints: in.endpoints, Prefix: "/gslb"}}
 }
 
+// A checker beside a server that keeps the registry itself has to be allowed the loopback all the same.
+func TestCheckerLoopback(t *testing.T) {
+	in := startInstance(t, t.TempDir())
+	in.web(`{"http":{},"interval":"100ms"}`)
+	for _, test := range []struct {
+		allow []netip.Prefix
+		want  string
+	}{
+		{nil, `"unknown":3`},
+		{loopback, `"up":3`},
+	} {
+		id := fmt.Sprintf("fra-%d", len(test.allow))
+		_, stop := startChecker(t, in, id, "fra", func(c *Config) {
+			c.Etcd.Listen, c.Etcd.Endpoints = c.Etcd.Endpoints[0], nil
+			c.Checker.Allow = test.allow
+		})
+		for start := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+			said := in.liveKey("/gslb-live/checker/"+id, true)
+			if strings.Contains(said, test.want) {
+				break
+			}
+			if time.Since(start) > patience {
+				t.Fatalf("allowed %v: no %s in %s", test.allow, test.want, said)
+			}
+		}
+		stop()
+	}
+}
+
 // explains waits until /explain of www holds a text.
 func (in *instance) explains(want string) {
 	in.t.Helper()

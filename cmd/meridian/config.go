@@ -65,16 +65,16 @@ type CheckerConfig struct {
 	Sentinels   []netip.AddrPort // by TCP, those without a port by ICMP
 }
 
-// looks is how checks are made.
-func (c *Config) looks(log *slog.Logger) check.Config {
-	return check.Config{Networks: c.networks(), ExecDir: c.Checker.ExecDir, Log: log}
+// looks is how checks are made, by a server that keeps the registry itself or by another process.
+func (c *Config) looks(embedded bool, log *slog.Logger) check.Config {
+	return check.Config{Networks: c.networks(embedded), ExecDir: c.Checker.ExecDir, Log: log}
 }
 
 // networks are those that checks may touch. What is on this host may be checked for a registry that is
-// on this host, too, and that nobody else writes.
-func (c *Config) networks() check.Networks {
+// embedded here, too, and that nobody else writes.
+func (c *Config) networks(embedded bool) check.Networks {
 	allow := c.Checker.Allow
-	if len(c.Etcd.Endpoints) == 0 {
+	if embedded {
 		allow = slices.Concat(allow, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")})
 	}
 	return check.NewNetworks(allow, c.Checker.Deny)
@@ -144,7 +144,7 @@ func (c *Config) options() []option {
 		{"geo.interval", "2s", duration(&c.Geo.Interval, 100*time.Millisecond, time.Hour),
 			"how often the MMDB files are looked at; one that has changed is read when it has stood still for as long"},
 		{"checker.allow", "", networks(&c.Checker.Allow),
-			"networks that checks may touch; loopback, link-local and multicast are denied unless they are here (default the loopback, with the embedded etcd)"},
+			"networks that checks may touch; loopback, link-local and multicast are denied unless they are here (default the loopback, of a server on its embedded etcd)"},
 		{"checker.deny", "", networks(&c.Checker.Deny),
 			"networks that checks must not touch; of all that cover an address the longest network decides (default none)"},
 		{"checker.exec_dir", "", text("directory", &c.Checker.ExecDir, checkDir),
@@ -160,7 +160,7 @@ func (c *Config) options() []option {
 		{"checker.id", "", named("id", text("name", &c.Checker.ID, checkCheckerID)),
 			"name of this checker among all checkers (default the host name)"},
 		{"etcd.endpoints", "", list("endpoint", &c.Etcd.Endpoints, checkEndpoint),
-			"etcd that holds the registry (default an embedded one in the data directory)"},
+			"etcd that holds the registry (default the embedded one of a server, in its data directory)"},
 		{"etcd.listen", "127.0.0.1:2379", text("host:port", &c.Etcd.Listen, checkEtcdListen),
 			"client address of the embedded etcd"},
 		{"etcd.prefix", "/gslb", text("prefix", &c.Etcd.Prefix, checkPrefix),

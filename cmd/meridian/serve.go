@@ -109,7 +109,7 @@ func serve(ctx context.Context, cfg Config, log *slog.Logger, up func(context.Co
 			return err
 		}
 		defer stop()
-		looks := cfg.looks(log)
+		looks := cfg.looks(len(cfg.Etcd.Endpoints) == 0, log)
 		looks.Measured = applier.Measured
 		checker := check.New(looks)
 		list, err := permitted(cfg.Checker.Sentinels, check.MayEcho)

@@ -300,7 +300,7 @@ func (g *guarded) refusals() {
 		{"alice", `{"zone/example.com/name/a/A":"192.0.2.1","pool/shop.web/member/a":"192.0.2.1","zone/example.com/name/b/A":"192.0.2.1"}`, "apply -",
 			`0 of 3 changes were put: writing 3 keys of 27 bytes to the registry: etcd does not permit user "alice" to write /gslb/pool/shop.web/member/a`},
 		{"bob", "", "drain site/fra --by bob",
-			`writing 1 keys of 28 bytes to the registry: etcd does not permit user "bob" to write /gslb/override/site/fra`},
+			`writing 1 key of 28 bytes to the registry: etcd does not permit user "bob" to write /gslb/override/site/fra`},
 		{"shop", "", "export --zone example.com", `reading the registry: etcd does not permit user "shop" to read /gslb/…`},
 		{"alice", "", "roles operator --apply", `role gslb:operator: etcd permits roles to be made to users with the role root alone, and user "alice" has it not`},
 		{"", "", "export --zone example.com",

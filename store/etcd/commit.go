@@ -54,7 +54,11 @@ func (r *Registry) Commit(ctx context.Context, changes []store.Change) (revision
 	defer cancel()
 	done, err := c.Txn(ctx).If(unchanged...).Then(writes...).Else(looks...).Commit()
 	if err != nil {
-		return 0, fmt.Errorf("writing %d keys of %d bytes to the registry: %w", len(changes), size, plain(err))
+		keys := "1 key"
+		if n := len(changes); n != 1 {
+			keys = fmt.Sprintf("%d keys", n)
+		}
+		return 0, fmt.Errorf("writing %s of %d bytes to the registry: %w", keys, size, plain(err))
 	}
 	if done.Succeeded {
 		return done.Header.Revision, nil

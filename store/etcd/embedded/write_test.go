@@ -68,7 +68,7 @@ func TestCommit(t *testing.T) {
 		t.Errorf("%d at once: %v", len(many), err)
 	}
 	_, err = r.Commit(t.Context(), []store.Change{{Key: "large", Value: make([]byte, 1600<<10)}})
-	if want := "writing 1 keys of 1638400 bytes to the registry: etcdserver: request is too large"; err == nil || err.Error() != want {
+	if want := "writing 1 key of 1638400 bytes to the registry: etcdserver: request is too large"; err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"meridian/health"
 	"meridian/policy"
 	"meridian/spec"
 	"meridian/zones"
@@ -26,16 +27,16 @@ func OverrideKey(target string) (string, error) {
 	return key, nil
 }
 
-// Outlook tells what overrides would make of the pools of a registry. Health does not count: whom nobody has
-// withdrawn is taken for one that can be given.
+// Outlook tells what overrides would make of the pools of a registry. Whom nobody has withdrawn, and checkers do not
+// report to be down, is taken for one that can be given.
 type Outlook struct {
 	registry *Registry
 	revision int64
 	names    map[string][]string // that a pool is asked for, by pool
 }
 
-// NewOutlook reads a registry.
-func NewOutlook(now Update) *Outlook {
+// NewOutlook reads a registry, and live keys: all of checker/, then all of report/.
+func NewOutlook(now Update, live ...Update) *Outlook {
 	o := &Outlook{registry: NewRegistry(slog.New(slog.DiscardHandler)), revision: now.Revision, names: map[string][]string{}}
 	o.registry.trusting = true
 	all := now.Entries
@@ -51,6 +52,10 @@ func NewOutlook(now Update) *Outlook {
 		}
 	}
 	o.registry.Apply(now)
+	for _, u := range live {
+		o.registry.TakeLive(u)
+	}
+	o.registry.Believe()
 	return o
 }
 
@@ -91,6 +96,7 @@ type Effect struct {
 	Left    int      // of these, how many can be given then
 	Out     []string // members that could be given before, and cannot then
 	Back    []string // the other way round
+	Down    []string // members that nobody has withdrawn, and that are down
 	Instead string   // where nobody is left, the pool of on_empty that is given; "": none
 	Names   []string // that had somebody to be given, and have nobody then
 }
@@ -119,6 +125,9 @@ func (o *Outlook) Change(changes []Change) []Effect {
 			if is[member] {
 				e.Left++
 			}
+			if after.down[name][member] {
+				e.Down = append(e.Down, member)
+			}
 		}
 		if before.gives[name] && !after.gives[name] {
 			e.Names = slices.Sorted(slices.Values(o.names[name]))
@@ -138,10 +147,11 @@ type givers struct {
 	registry *Registry
 	gives    map[string]bool            // by pool, what it falls back to included
 	members  map[string]map[string]bool // by pool and member
+	down     map[string]map[string]bool // likewise, those that are, and that nobody has withdrawn
 }
 
 func (o *Outlook) look() *givers {
-	g := &givers{registry: o.registry, gives: map[string]bool{}, members: map[string]map[string]bool{}}
+	g := &givers{registry: o.registry, gives: map[string]bool{}, members: map[string]map[string]bool{}, down: map[string]map[string]bool{}}
 	for _, p := range o.registry.pools {
 		g.ask(p)
 	}
@@ -154,17 +164,33 @@ func (g *givers) ask(p *pool) bool {
 		return gives
 	}
 	g.gives[p.name] = false // no pool lies within itself
-	any, members := false, map[string]bool{}
+	any, members, down := false, map[string]bool{}, map[string]bool{}
 	for i := range p.compiled.Members {
 		m := &p.compiled.Members[i]
 		o, _ := g.registry.overrideOf(p, m)
 		withdrawn := o != nil && (o.State == "drain" || o.State == "down")
-		members[m.Name] = !withdrawn && (m.Pool == "" || g.ask(g.registry.poolIDs[m.Child]))
+		if m.Pool != "" {
+			members[m.Name] = !withdrawn && g.ask(g.registry.poolIDs[m.Child])
+		} else {
+			down[m.Name] = !withdrawn && isDown(p.compiled, i)
+			members[m.Name] = !withdrawn && !down[m.Name]
+		}
 		any = any || members[m.Name]
 	}
-	g.members[p.name] = members
+	g.members[p.name], g.down[p.name] = members, down
 	g.gives[p.name] = any || g.instead(p) != ""
 	return g.gives[p.name]
+}
+
+// isDown says whether all addresses of a member are, or the name that it is.
+func isDown(p *policy.Pool, member int) bool {
+	w := p.Health(member)
+	for i := range max(1, len(p.Members[member].Addrs)) {
+		if w.State(i) != health.Down {
+			return false
+		}
+	}
+	return true
 }
 
 // instead is the pool of a pool's on_empty that is given where nobody of its own is left, "" where there is none.

@@ -99,6 +99,36 @@ func TestOutlook(t *testing.T) {
 	}
 }
 
+// TestOutlookDown: whom the checkers report to be down counts as nobody.
+func TestOutlookDown(t *testing.T) {
+	now := Update{Revision: 7, Cluster: 1}
+	for key, value := range map[string]string{
+		"site/fra": "{}", "site/nyc": "{}", "check/tcp": `{"tcp":{"port":80}}`,
+		"pool/web/policy":                 `{"check":"tcp"}`,
+		"pool/web/member/fra1":            `{"addr":["192.0.2.1"],"site":"fra"}`,
+		"pool/web/member/nyc1":            `{"addr":["192.0.2.3","192.0.2.4"],"site":"nyc"}`,
+		"zone/example.com/soa":            `{"ns":["ns1.example.net."]}`,
+		"zone/example.com/name/www/steer": `{"pool":"web"}`,
+	} {
+		now.Entries = append(now.Entries, Entry{Key: key, Value: []byte(value), Revision: 5})
+	}
+	reports := func(second string) []Update {
+		checkers, said := liveKeys(8, "checker/a", `{"site":"ams"}`), liveKeys(8, "report/a/web",
+			`{"nyc1":{"192.0.2.3":{"state":"down","since":"2026-11-23T12:00:00Z"},"192.0.2.4":{"state":"`+second+`","since":"2026-11-23T12:00:00Z"}}}`)
+		checkers.Full, checkers.Below, said.Full, said.Below = true, "checker/", true, "report/"
+		return []Update{checkers, said}
+	}
+	drain := []Change{{Key: "override/site/fra", Value: []byte(`{"state":"drain"}`)}}
+	for _, c := range []struct{ second, want string }{
+		{"up", "[{Pool:web Members:2 Left:1 Out:[fra1] Back:[] Down:[] Instead: Names:[]}]"},
+		{"down", "[{Pool:web Members:2 Left:0 Out:[fra1] Back:[] Down:[nyc1] Instead: Names:[www.example.com]}]"},
+	} {
+		if got := fmt.Sprintf("%+v", NewOutlook(now, reports(c.second)...).Change(drain)); got != c.want {
+			t.Errorf("%s:\ngot  %s\nwant %s", c.second, got, c.want)
+		}
+	}
+}
+
 func TestOverrideTarget(t *testing.T) {
 	o := outlookOf(t)
 	for _, c := range []struct{ target, want string }{

@@ -83,11 +83,11 @@ type Overrides struct {
 // maxOverridesTold keeps the live key of a server small.
 const maxOverridesTold = 10
 
-// inForce are the overrides whose time is not over, nil where there are none.
+// inForce are the overrides of what is there whose time is not over, nil where there are none.
 func (r *Registry) inForce() *Overrides {
 	o := &Overrides{map[string]int{}, map[string]string{}}
 	for _, key := range slices.Sorted(maps.Keys(r.overrides)) {
-		if r.ended[key] {
+		if r.ended[key] || r.missingTarget(key) != "" {
 			continue
 		}
 		value := &r.overrides[key].value

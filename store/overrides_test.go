@@ -125,8 +125,12 @@ func TestOverridesTold(t *testing.T) {
 	if o := s.registry.inForce(); !reflect.DeepEqual(o, want) {
 		t.Errorf("got %+v, expected %+v", o, want)
 	}
+	s.change(`put override/pool/p00 {"state":"down"}`)
+	if o := s.registry.inForce(); !reflect.DeepEqual(o, want) {
+		t.Errorf("of a pool that is not there: got %+v, expected %+v", o, want)
+	}
 	for i := range 20 {
-		s.change(fmt.Sprintf(`put override/pool/p%02d {"state":"down"}`, i))
+		s.change(fmt.Sprintf(`put override/pool/p%02d {"state":"down"}`, i), fmt.Sprintf("put pool/p%02d/policy {}", i))
 	}
 	if o := s.registry.inForce(); o.States["down"] != 20 || len(o.First) != maxOverridesTold || o.First["override/pool/p08"] != "taken down" {
 		t.Errorf("of 22: %+v", o)

@@ -278,7 +278,8 @@ func TestTakeReportsVoting(t *testing.T) {
 		{`"quorum":"all"`, "up fra says up; ams says down; 2 of 2 sites are needed"},
 		{`"from":["site:ams"]`, "down ams says down"},
 		{`"from":["site:fra"]`, "up "},
-		{`"from":["checker:b"]`, "unknown "},
+		{`"from":["checker:b"]`, "unknown nobody who may vote on it, as from says, has reported it"},
+		{`"quorum":5`, "unknown ams says down; fra says up; 5 of 2 sites are needed"},
 	} {
 		now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 		r := reporting(map[string]string{"check/http": `{"http":{}}`, "pool/p/policy": `{"check":"http"}`, "pool/p/member/m": "192.0.2.1"}, &now)

@@ -127,6 +127,9 @@ const notBelieved = "not believed before a second round, since more than half of
 func (tg *target) words(self health.Voter, from health.From) string {
 	state := tg.ballot.State
 	if tg.tally.Outcome == health.Unheard {
+		if state == health.Unknown && tg.own.reason == "" && from != nil && !from.Allows(self) {
+			return "nobody who may vote on it, as from says, has reported it"
+		}
 		if state == health.Unknown {
 			return tg.own.reason
 		}

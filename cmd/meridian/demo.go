@@ -97,7 +97,7 @@ Meridian answers. In another terminal, try:
   bin/meridian explain app.example.com               # the answer has changed, and this says why
   bin/meridian backend fra1 127.0.0.11:8080 &        # it comes back
 
-  export ETCDCTL_API=3 ETCDCTL_ENDPOINTS=%[2]s
+  export ETCDCTL_ENDPOINTS=%[2]s
   etcdctl get --prefix %[3]s/pool/
   etcdctl put %[3]s/pool/web/member/nyc1 '{"addr":["127.0.0.13"],"port":8080,"weight":20,"site":"nyc"}'
   etcdctl put %[3]s/zone/example.com/name/hello/TXT '"a record of my own"'

@@ -32,7 +32,8 @@ func drainCommand() *cobra.Command {
 
 A target is member/<pool>/<member>, pool/<pool> or site/<site>; of several, all are drained or none. It puts
 override/<target>, as anybody may with etcdctl, and says what was there before and who is left of each pool. Where
-a name would have nobody left to be given, nothing is put unless --force says so.
+a name would have nobody left to be given, nothing is put unless --force says so. Who is down by what checkers report
+counts as nobody; what servers see for themselves they report to nobody.
 
 Without --until it lasts until meridian undrain.`,
 		Example: "  meridian drain site/fra --until 18:00 --reason CHG-123\n" +
@@ -162,7 +163,17 @@ func override(cmd *cobra.Command, targets []string, wait time.Duration, change f
 			v.there[i] = e
 		}
 	}
-	v.outlook = store.NewOutlook(v.now)
+	live := []store.Update{{Full: true, Below: "checker/"}, {Full: true, Below: "report/"}}
+	for i := range live {
+		u := &live[i]
+		if u.Entries, u.Revision, err = v.registry.ReadLive(cmd.Context(), strings.TrimSuffix(u.Below, "/")); err != nil {
+			return err
+		}
+		for j := range u.Entries {
+			u.Entries[j].Key = u.Below + u.Entries[j].Key
+		}
+	}
+	v.outlook = store.NewOutlook(v.now, live...)
 	return change(v)
 }
 
@@ -256,6 +267,9 @@ func effectsText(effects []store.Effect) string {
 		}
 		if len(e.Back) > 0 {
 			fmt.Fprintf(&b, "%s back, ", someOf(e.Back))
+		}
+		if len(e.Down) > 0 {
+			fmt.Fprintf(&b, "%s down, ", someOf(e.Down))
 		}
 		if e.Left > 0 {
 			fmt.Fprintf(&b, "%d of %s left\n", e.Left, count(e.Members, "member"))

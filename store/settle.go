@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"strings"
 )
 
 // dangling reports a key that was deleted although another refers to what it held.
@@ -46,6 +47,7 @@ func (b *batch) finish() {
 	b.targets.settle()
 	settle(b, b.sites, "site/", (*pool).sites)
 	settle(b, b.checks, "check/", b.checksOf)
+	b.settleParts()
 	b.settleMeasured()
 	b.settleMaps()
 	b.settleOverrides()
@@ -127,5 +129,32 @@ func settle[T any](b *batch, objects map[string]*object[T], prefix string, uses 
 			delete(objects, name)
 			b.changed[prefix+name] = true
 		}
+	}
+}
+
+// settleParts reports the checks that are made of such as are made of others. Neither of the two keys tells it alone.
+func (b *batch) settleParts() {
+	touched := false
+	for key := range b.changed {
+		touched = touched || strings.HasPrefix(key, "check/")
+	}
+	if !touched {
+		return
+	}
+	for name, o := range b.checks {
+		if o.deleted {
+			continue // what is to be said of that is said
+		}
+		key, nested := "check/"+name, ""
+		for _, part := range o.value.Parts() {
+			if c := b.checks[part]; c != nil && c.value.Parts() != nil {
+				nested = part
+			}
+		}
+		if nested == "" {
+			b.mended(key)
+			continue
+		}
+		b.state(key, "", fmt.Sprintf("check/%s, of which it is made, is made of others itself: that cannot be looked at", nested), o.revision)
 	}
 }

@@ -84,12 +84,19 @@ func TestFaultReadme(t *testing.T) {
 			}
 		}
 	}
-	await("etcd answers", func() bool { _, err := fra.dial(t.Context(), "tcp", "10.1.0.1:2379"); return err == nil })
-	typed := lon.start(t, filepath.Join(dir, "typed.log"), nil, env, "/bin/sh", "-e", "-c", commands)
-	<-typed.exited
-	said, _ := os.ReadFile(filepath.Join(dir, "typed.log"))
+	typed := func(file, commands string) (said string) {
+		p := lon.start(t, filepath.Join(dir, file), nil, env, "/bin/sh", "-e", "-c", commands)
+		<-p.exited
+		text, _ := os.ReadFile(filepath.Join(dir, file))
+		return string(text)
+	}
+	await("all are up", func() bool {
+		live := typed("live.log", "etcdctl --endpoints 10.1.0.1:2379 get --prefix --keys-only /gslb-live/")
+		return strings.Contains(live, "/server/ns1\n") && strings.Contains(live, "/server/ns2\n") && strings.Contains(live, "/checker/lon-1\n")
+	})
+	said := typed("typed.log", commands)
 	for _, want := range []string{`"well": true`, `"server": "ns1"`, `"server": "ns2"`, `"checker": "lon-1"`} {
-		if !strings.Contains(string(said), want) {
+		if !strings.Contains(said, want) {
 			t.Errorf("no %s in what the commands say:\n%s", want, said)
 		}
 	}

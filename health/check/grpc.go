@@ -59,7 +59,7 @@ func (c *grpcCheck) probe(ctx context.Context, t *target) error {
 		}
 	}
 	t.seen.warning = expiry(conn.expires, c.warn)
-	err := c.ask(ctx, conn, kept, soon)
+	err := c.ask(ctx, conn, kept)
 	if err == nil && ctx.Err() == nil && time.Now().Before(soon) && !time.Now().Add(t.interval()).After(conn.until) {
 		t.idle = conn
 	} else {
@@ -68,13 +68,8 @@ func (c *grpcCheck) probe(ctx context.Context, t *target) error {
 	return err
 }
 
-func (c *grpcCheck) ask(ctx context.Context, conn *grpcConn, kept bool, soon time.Time) error {
-	asked, cancel := ctx, context.CancelFunc(func() {})
-	if kept { // see httpCheck.ask
-		asked, cancel = context.WithDeadline(ctx, soon)
-	}
-	defer cancel()
-	answer, err := grpc_health_v1.NewHealthClient(conn).Check(asked, &grpc_health_v1.HealthCheckRequest{Service: c.spec.Service})
+func (c *grpcCheck) ask(ctx context.Context, conn *grpcConn, kept bool) error {
+	answer, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: c.spec.Service})
 	if err == nil {
 		if answer.Status != grpc_health_v1.HealthCheckResponse_SERVING {
 			return fmt.Errorf("%s is %v", c.service(), answer.Status)

@@ -127,10 +127,7 @@ func (h *httpCheck) ask(c *conn, t *target, kept bool, soon time.Time) (reusable
 	defer func() { in.Reset(nil); readers.Put(in) }()
 
 	// A kept connection may be long dead, closed or cut, while the backend is well: what fails on
-	// it before the first byte, or is not there after a third of the time, is asked again on a new one.
-	if kept {
-		c.SetDeadline(soon)
-	}
+	// it before the first byte is asked again on a new one.
 	_, err = c.Write(h.request(t.Addr))
 	if err == nil {
 		_, err = in.Peek(1)
@@ -143,7 +140,6 @@ func (h *httpCheck) ask(c *conn, t *target, kept bool, soon time.Time) (reusable
 	case err != nil:
 		return false, plain(err)
 	}
-	c.SetDeadline(time.Time{})
 
 	answer, err := readHead(in, h.method)
 	if err != nil {

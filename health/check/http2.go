@@ -80,13 +80,7 @@ func (h *httpCheck) client2(ctx context.Context, t *target, under *conn) (*conn2
 func (h *httpCheck) ask2(ctx context.Context, c *conn2, t *target, kept bool, soon time.Time) (reusable bool, err error) {
 	stop := context.AfterFunc(ctx, func() { c.under.raw.Close() })
 	defer stop()
-	asked, cancel := context.WithCancel(ctx)
-	defer cancel()
-	if kept {
-		silence := time.AfterFunc(time.Until(soon), cancel)
-		defer silence.Stop()
-	}
-	answer, err := c.client.RoundTrip(h.request2(asked, t, c))
+	answer, err := c.client.RoundTrip(h.request2(ctx, t, c))
 	switch {
 	case err != nil && kept && ctx.Err() == nil:
 		return false, errSilent

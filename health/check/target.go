@@ -58,7 +58,7 @@ func (t *target) closeIdle() {
 	}
 }
 
-// errSilent says that a connection kept from an earlier look gave no sign of life, which tells
+// errSilent says that a connection kept from an earlier look broke without a sign of life, which tells
 // nothing of the target: it is for the look to be made again.
 var errSilent = errors.New("kept connection is silent")
 
@@ -86,10 +86,7 @@ var errInverted = errors.New("the check succeeds, which it is not to (invert)")
 func (t *target) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, t.timeout())
 	defer cancel()
-	err := t.attempt(ctx)
-	if errors.Is(err, errSilent) {
-		err = t.attempt(ctx) // there is no connection left to be silent: it opens one
-	}
+	err := t.hedge(ctx)
 	if errors.Is(err, syscall.ENETUNREACH) && !routed(t.Addr.Addr()) {
 		err = &unableError{"not checked from here: this machine has no route to it"}
 	}
@@ -100,6 +97,44 @@ func (t *target) look(ctx context.Context) error {
 		return nil
 	}
 	return errInverted
+}
+
+// hedge looks by the connection that was kept, if one was. That may be long dead, or a packet lost on it, while the
+// backend is well: where it gives no answer within a third of the timeout a new one is tried beside it, and where it
+// breaks at once. The first of both to succeed counts.
+func (t *target) hedge(ctx context.Context) error {
+	if t.idle == nil {
+		return t.attempt(ctx)
+	}
+	kept, stopKept := context.WithCancel(ctx)
+	defer stopKept()
+	other, stopOther := context.WithCancel(ctx)
+	defer stopOther()
+	fresh := &target{Target: t.Target, probe: t.probe, seen: t.seen}
+	done := make(chan error, 1)
+	beside := time.AfterFunc(t.timeout()/3, func() {
+		err := fresh.attempt(other)
+		if err == nil {
+			stopKept()
+		}
+		done <- err
+	})
+	err := t.attempt(kept)
+	silent, alone := errors.Is(err, errSilent) || errors.As(err, new(timeoutError)), beside.Stop()
+	switch {
+	case alone && silent:
+		return t.attempt(ctx)
+	case alone:
+		return err
+	case silent:
+		err = <-done
+		t.idle, t.seen = fresh.idle, fresh.seen
+		return err
+	}
+	stopOther()
+	<-done
+	fresh.closeIdle()
+	return err
 }
 
 // routed says whether this machine has a route to an address, be there a network behind it or not: one without IPv6

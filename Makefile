@@ -110,8 +110,18 @@ test-interop: peers ## compares with NSD and BIND, and has three resolvers resol
 
 # Most of them wait for most of the time.
 .PHONY: test-faults
-test-faults: bin/etcdctl ## etcd, servers, checkers, backends and networks fail under a stream of queries; networks as root alone
+test-faults: bin/etcdctl ip ## etcd, servers, checkers, backends and networks fail under a stream of queries; networks as root alone
 	$(GO) test -tags faults -run '^TestFault|^TestImageKill' -count 1 -v -timeout 8m -p 1 -parallel 3 ./cmd/meridian ./store
+
+# The hosts of the fault tests are made with it.
+.PHONY: ip
+ip:
+	@command -v ip >/dev/null && exit; \
+	command -v apt-get >/dev/null || { echo "ip is missing: install it (iproute2)" >&2; exit 1; }; \
+	echo "ip is missing: installing iproute2"; \
+	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	$$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive \
+		apt-get install -q -y --no-install-recommends iproute2
 
 # Debian starts what it installs, unless policy-rc.d forbids it.
 .PHONY: peers

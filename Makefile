@@ -95,14 +95,16 @@ bin/etcdctl: tools/go.mod tools/go.sum
 	cd tools && $(GO) build -trimpath -o ../$@ go.etcd.io/etcd/etcdctl/v3
 
 # Tests ask the server with the dig that operators have.
+# Debian's packages, as root or by sudo.
+APT = sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	$$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends
+
 .PHONY: dig
 dig:
 	@command -v dig >/dev/null && exit; \
 	command -v apt-get >/dev/null || { echo "dig is missing: install it (bind9-dnsutils, bind-utils)" >&2; exit 1; }; \
 	echo "dig is missing: installing bind9-dnsutils"; \
-	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-	$$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive \
-		apt-get install -q -y --no-install-recommends bind9-dnsutils
+	$(APT) bind9-dnsutils
 
 .PHONY: test-interop
 test-interop: peers ## compares with NSD and BIND, and has three resolvers resolve; installs them
@@ -119,13 +121,11 @@ ip:
 	@command -v ip >/dev/null && exit; \
 	command -v apt-get >/dev/null || { echo "ip is missing: install it (iproute2)" >&2; exit 1; }; \
 	echo "ip is missing: installing iproute2"; \
-	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-	$$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive \
-		apt-get install -q -y --no-install-recommends iproute2
+	$(APT) iproute2
 
 # Debian starts what it installs, unless policy-rc.d forbids it.
 .PHONY: peers
-peers:
+peers: ip
 	@command -v nsd >/dev/null && command -v unbound >/dev/null && command -v kresd >/dev/null && \
 		command -v named >/dev/null && command -v named-checkzone >/dev/null && exit; \
 	command -v apt-get >/dev/null || { echo "install nsd, BIND, unbound and Knot Resolver" >&2; exit 1; }; \
@@ -133,8 +133,7 @@ peers:
 	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	policy=/usr/sbin/policy-rc.d; \
 	if [ ! -e $$policy ]; then printf '#!/bin/sh\nexit 101\n' | $$sudo tee $$policy >/dev/null; $$sudo chmod +x $$policy; mine=1; fi; \
-	$$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive \
-		apt-get install -q -y --no-install-recommends nsd bind9 bind9-utils bind9-dnsutils unbound knot-resolver iproute2; status=$$?; \
+	$(APT) nsd bind9 bind9-utils bind9-dnsutils unbound knot-resolver; status=$$?; \
 	[ -z "$$mine" ] || $$sudo rm -f $$policy; exit $$status
 
 .PHONY: test-long

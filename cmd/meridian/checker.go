@@ -238,12 +238,7 @@ func (r *reporter) Describe(chan<- *prometheus.Desc) {}
 
 // Collect reads all counters.
 func (r *reporter) Collect(out chan<- prometheus.Metric) {
-	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
-	}
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
+	counter, gauge := emitters(out)
 	gauge(descInfo, 1, version, r.cfg.Checker.ID, r.cfg.Site)
 	contact := r.registry.Contact()
 	gauge(descReach, bit(contact.InReach))

@@ -3,17 +3,12 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"hash/fnv"
-	"io"
 	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -27,12 +22,9 @@ import (
 // bench is a world on a wire: an etcd, three servers, a checker at each of five sites, twenty backends, sentinels, and
 // those who ask. Between sites it takes longest to 80 ms one way, and a packet in a hundred is lost.
 type bench struct {
-	t      *testing.T
-	dir    string
-	random *rand.Rand
-	began  time.Time
-	wire   *wire
-	check  checkTimes
+	trial
+	wire  *wire
+	check checkTimes
 
 	registry, clients, sentinel *host
 	servers                     []*node
@@ -98,23 +90,23 @@ func (c checkTimes) String() string {
 	return fmt.Sprintf(`"interval":%q,"timeout":%q,"rise":%d,"fall":%d`, c.interval, c.timeout, c.rise, c.fall)
 }
 
-// newBench makes the hosts and starts the etcd and the backends. Where hosts cannot be made the test is skipped.
+// newBench makes the hosts and starts the etcd and the backends. Who is not root skips the test.
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	needsNamespaces(t)
-	h := fnv.New64()
-	io.WriteString(h, t.Name())
 	b := &bench{
-		t: t, dir: t.TempDir(), random: rand.New(rand.NewPCG(*faultSeed, h.Sum64())), began: time.Now(),
+		trial: newTrial(t),
 		// An https look takes four round trips of up to 160 ms on a new connection, and a lost packet is sent again after 200 ms
 		// and a round trip.
 		check:  checkTimes{interval: time.Second, timeout: 950 * time.Millisecond, rise: 2, fall: 3},
 		oracle: newGiven(),
 	}
-	t.Logf("seed %d", *faultSeed)
-	t.Cleanup(b.tellLogs)
-	meridian(t)
-	b.wire = newWire(rand.New(rand.NewPCG(*faultSeed, h.Sum64()+1)))
+	t.Cleanup(func() {
+		if t.Failed() {
+			b.tellLogs()
+		}
+	})
+	b.wire = newWire(rand.New(rand.NewPCG(b.random.Uint64(), b.random.Uint64())))
 	t.Cleanup(b.wire.close)
 	b.build()
 	b.startEtcd()
@@ -161,48 +153,10 @@ func (b *bench) build() {
 	}
 }
 
-func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
-
-// say logs a line with the time since the beginning.
-func (b *bench) say(format string, args ...any) {
-	b.t.Helper()
-	b.t.Logf("%7.3fs %s", time.Since(b.began).Seconds(), fmt.Sprintf(format, args...))
-}
-
-// tellLogs shows the end of what the processes said, if the test has failed.
-func (b *bench) tellLogs() {
-	if !b.t.Failed() {
-		return
-	}
-	logs, _ := filepath.Glob(b.path("*.log"))
-	for _, path := range logs {
-		text, _ := os.ReadFile(path)
-		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-		b.t.Logf("%s, the end of %d lines:\n%s", filepath.Base(path), len(lines), strings.Join(lines[max(0, len(lines)-20):], "\n"))
-	}
-}
-
 // etcdPort is where etcd is on its host.
 const etcdPort = 2379
 
-func (b *bench) startEtcd() {
-	b.t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	said, w, err := os.Pipe()
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer said.Close()
-	b.etcd = b.registry.start(b.t, b.path("etcd.log"), w, []string{etcdVariable + "=" + b.path("etcd") + "@" + b.registry.at(etcdPort)}, self)
-	w.Close()
-	if line, _ := bufio.NewReader(said).ReadString('\n'); line != "ready\n" {
-		<-b.etcd.exited
-		b.t.Fatal("etcd has not started")
-	}
-}
+func (b *bench) startEtcd() { b.etcd = b.etcdAt(b.registry.starts, "etcd", b.registry.at(etcdPort)) }
 
 // clientOf is a client of etcd on a host.
 func (b *bench) clientOf(h *host) *clientv3.Client {

@@ -3,18 +3,14 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
-	"hash/fnv"
 	"io"
 	"maps"
-	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -47,11 +43,7 @@ const (
 
 // rig is a server, its etcd and those who ask, all but the askers in processes of their own.
 type rig struct {
-	t      *testing.T
-	dir    string
-	random *rand.Rand
-	began  time.Time
-
+	trial
 	etcdPort, dnsPort, httpPort int
 
 	etcd   *process
@@ -67,16 +59,12 @@ type rig struct {
 // newRig makes a rig with an etcd that runs and is empty, and no server.
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	h := fnv.New64()
-	io.WriteString(h, t.Name())
 	r := &rig{
-		t: t, dir: t.TempDir(), random: rand.New(rand.NewPCG(*faultSeed, h.Sum64())), began: time.Now(),
+		trial:    newTrial(t),
 		etcdPort: unusedPort(t), dnsPort: unusedPort(t), httpPort: unusedPort(t),
 		oracle: newOracle(followed),
 	}
-	t.Logf("seed %d", *faultSeed)
-	t.Cleanup(r.tellLogs)
-	meridian(t)
+	t.Cleanup(r.tellFailed)
 	r.startEtcd("etcd")
 	r.dial()
 	return r
@@ -99,49 +87,21 @@ func (r *rig) dial() {
 func (r *rig) etcdAddr() string { return fmt.Sprintf("127.0.0.1:%d", r.etcdPort) }
 func (r *rig) dnsAddr() string  { return fmt.Sprintf("127.0.0.1:%d", r.dnsPort) }
 
-// path is a file of the rig.
-func (r *rig) path(name string) string { return filepath.Join(r.dir, name) }
-
-// say logs a line with the time since the beginning.
-func (r *rig) say(format string, args ...any) {
-	r.t.Helper()
-	r.t.Logf("%7.3fs %s", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
-}
-
-// tellLogs shows the figures, and the end of what the processes said, if the test has failed.
-func (r *rig) tellLogs() {
+// tellFailed shows the figures, and the end of what the processes said, if the test has failed.
+func (r *rig) tellFailed() {
 	if !r.t.Failed() {
 		return
 	}
 	if c := r.oracle.result(); !r.told {
 		r.t.Logf("until it failed: %v\n%s", c, strings.Join(c.examples, "\n"))
 	}
-	for _, name := range []string{"server.log", "etcd.log"} {
-		text, _ := os.ReadFile(r.path(name))
-		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-		r.t.Logf("%s, the end of %d lines:\n%s", name, len(lines), strings.Join(lines[max(0, len(lines)-40):], "\n"))
-	}
+	r.tellLogs()
 }
 
 // startEtcd starts the etcd whose data are in that directory of the rig's, and waits until it serves.
 func (r *rig) startEtcd(dir string) {
 	r.t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	said, w, err := os.Pipe()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer said.Close()
-	r.etcd = startProcess(r.t, "etcd", r.path("etcd.log"), w,
-		[]string{etcdVariable + "=" + r.path(dir) + "@" + r.etcdAddr()}, self)
-	w.Close()
-	if line, _ := bufio.NewReader(said).ReadString('\n'); line != "ready\n" {
-		<-r.etcd.exited
-		r.t.Fatal("etcd has not started")
-	}
+	r.etcd = r.etcdAt(starter, dir, r.etcdAddr())
 }
 
 // copyEtcd copies the data of an etcd that is not running.

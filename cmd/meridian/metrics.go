@@ -90,14 +90,18 @@ var (
 // Describe sends nothing: the members of pools come and go.
 func (m *metrics) Describe(chan<- *prometheus.Desc) {}
 
+// emitters send a metric each.
+func emitters(out chan<- prometheus.Metric) (emitCount, emitGauge) {
+	return func(d *prometheus.Desc, v uint64, labels ...string) {
+			out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+		}, func(d *prometheus.Desc, v float64, labels ...string) {
+			out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+		}
+}
+
 // Collect reads all counters.
 func (m *metrics) Collect(out chan<- prometheus.Metric) {
-	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
-	}
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
+	counter, gauge := emitters(out)
 	gauge(descInfo, 1, version, m.cfg.ServerName, m.cfg.Site)
 	m.collectDNS(counter, gauge)
 	m.collectRegistry(counter, gauge)

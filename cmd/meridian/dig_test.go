@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"meridian/health"
@@ -117,6 +118,9 @@ func startDig(t *testing.T, u store.Update, config server.Config) *digServer {
 	t.Cleanup(func() { cancel(); <-done })
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	applier := store.NewApplier(log)
+	published := make(chan struct{})
+	publish := sync.OnceFunc(func() { close(published) })
+	applier.SetFaults = func([]store.Fault) { publish() } // the first time with the first snapshot
 	updates := make(chan store.Update)
 	d := &digServer{reports: make(chan health.Report, 1), checked: make(chan struct{})}
 	go applier.Run(ctx, updates, d.checked, func() []health.Report {
@@ -128,7 +132,7 @@ func startDig(t *testing.T, u store.Update, config server.Config) *digServer {
 		}
 	})
 	updates <- u
-	d.checked <- struct{}{} // comes through when the update is taken in
+	<-published
 	config.Listen, config.Log = []string{"127.0.0.1:0"}, log
 	s := server.New(config, &applier.Snapshot)
 	if err := s.Listen(); err != nil {

@@ -352,9 +352,10 @@ func TestHTTPDeadConnection(t *testing.T) {
 			var conns atomic.Int32
 			closed := make(chan struct{}, 1)
 			addr := serveRaw(t, func(c net.Conn) {
+				first := conns.Add(1) == 1
 				c.Read(make([]byte, 4096))
 				c.Write([]byte(answer))
-				if conns.Add(1) == 1 {
+				if first {
 					test.later(c)
 					c.Close()
 					closed <- struct{}{}

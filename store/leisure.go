@@ -33,7 +33,7 @@ func atLeisure(f func()) {
 	<-done
 }
 
-const lowPriority = 15 // a thirtieth of what another thread gets
+const lowPriority = 10 // a ninth of what another thread gets
 
 // appendInParts is append for what may be long. A copy of many megabytes cannot be interrupted, and would
 // keep every goroutine waiting where the collector has to stop them all.

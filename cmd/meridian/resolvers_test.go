@@ -47,16 +47,17 @@ func TestResolvers(t *testing.T) {
 	}
 	n.start(ours, "serve", "--dns-listen", "192.0.2.1:53,192.0.2.2:53", "--data-dir", n.dir, "--log-level", "warn")
 	n.start("nsd", "-d", "-c", n.dir+"/nsd.conf")
-	n.await("192.0.2.254", "53", "hand.lab", "NS") // a referral
-	n.await("192.0.2.1", "53", "hand.lab", "SOA")  // REFUSED as yet
+	n.await("192.0.2.254", "53", "hand.lab", "NS", "NOERROR") // a referral
+	n.await("192.0.2.1", "53", "hand.lab", "SOA", "REFUSED")  // as yet
 	n.run(ours, "import", filepath.Join(n.dir, "hand.zone"), "--zone", "hand.lab", "--apply")
+	n.await("192.0.2.1", "53", "hand.lab", "SOA", "NOERROR")
 	n.start("unbound", "-d", "-c", n.dir+"/unbound.conf")
 	n.start("named", "-g", "-4", "-n", "1", "-c", n.dir+"/named.conf")
 	n.start("kresd", "-n", "-c", n.dir+"/kresd.conf", n.dir)
 
 	asked := 0
 	for port, resolver := range map[string]string{"5301": "unbound", "5302": "BIND", "5303": "Knot Resolver"} {
-		n.await("127.0.0.1", port, "hand.lab", "SOA")
+		n.await("127.0.0.1", port, "hand.lab", "SOA", "") // a failure too: it is told below
 		for _, q := range zoneRecords(zone, "hand.lab.") {
 			want, status := n.dig("192.0.2.1", "53", q[0], q[1])
 			got, gotStatus := n.dig("127.0.0.1", port, q[0], q[1])
@@ -132,15 +133,16 @@ func (n *namespace) start(args ...string) {
 	n.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 }
 
-// await asks until anything is answered.
-func (n *namespace) await(server, port, name, typ string) {
+// await asks until the answer has a status, or for "" until there is any.
+func (n *namespace) await(server, port, name, typ, status string) {
 	n.t.Helper()
 	for start := time.Now(); time.Since(start) < 20*time.Second; time.Sleep(50 * time.Millisecond) {
-		if n.command("dig", "@"+server, "-p", port, name, typ, "+time=1", "+tries=1").Run() == nil {
+		out, err := n.command("dig", "@"+server, "-p", port, name, typ, "+time=1", "+tries=1").Output()
+		if err == nil && strings.Contains(string(out), "status: "+status) {
 			return
 		}
 	}
-	n.t.Fatalf("%s port %s does not answer", server, port)
+	n.t.Fatalf("%s port %s does not answer %s", server, port, status)
 }
 
 // dig returns the data of the answer's records, sorted, and the status.

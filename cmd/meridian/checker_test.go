@@ -102,13 +102,13 @@ func (in *instance) explains(want string) {
 
 // web puts a pool of three backends, which all checkers can reach, and returns them.
 func (in *instance) web(check string) (members []*backend) {
+	in.put("check/web", check)
+	in.put("pool/web/policy", `{"policy":"multivalue","check":"web"}`) // before the members: without it they are up unseen
 	for i := range 3 {
 		b := startBackendAt(in.t, fmt.Sprintf("127.0.0.%d:0", 31+i))
 		members = append(members, b)
 		in.put(fmt.Sprintf("pool/web/member/m%d", i), fmt.Sprintf(`{"addr":[%q],"port":%d}`, b.addr.Addr(), b.addr.Port()))
 	}
-	in.put("check/web", check)
-	in.put("pool/web/policy", `{"policy":"multivalue","check":"web"}`)
 	in.put("zone/example.com/soa", `{"ns":["ns1.example.net."]}`)
 	in.put("zone/example.com/name/www/steer", `{"pool":"web"}`)
 	return members
@@ -195,7 +195,7 @@ func (in *instance) unmeasure(keys ...string) {
 // The server's own checker is one vote among those of other sites.
 func TestCheckersBesideServer(t *testing.T) {
 	in := startInstance(t, t.TempDir())
-	in.web(`{"http":{},"interval":"100ms","rise":1,"fall":2}`)
+	in.web(`{"http":{},"interval":"100ms","rise":1,"fall":100}`)
 	in.awaitMetric(`meridian_pool_members{pool="web",state="up"} 3`)
 	down := `{"m0":{"127.0.0.31":{"state":"down","since":"2026-11-23T12:00:00Z","reason":"timed out after 1s"}}}`
 	in.measure("checker/a", `{"site":"ams"}`)

@@ -212,14 +212,14 @@ func TestServe(t *testing.T) {
 		t.Errorf("an empty registry answers %s, expected REFUSED", dns.RcodeToString[r.Rcode])
 	}
 
+	in.put("check/web", `{"http":{"body":"ok"},"interval":"100ms","rise":2,"fall":2}`)
+	in.put("pool/web/policy", `{"policy":"multivalue","check":"web"}`)
 	var members []*backend
 	for i := range 3 {
 		b := startBackendAt(t, fmt.Sprintf("127.0.0.%d:0", 11+i))
 		members = append(members, b)
 		in.put(fmt.Sprintf("pool/web/member/m%d", i), fmt.Sprintf(`{"addr":[%q],"port":%d}`, b.addr.Addr(), b.addr.Port()))
 	}
-	in.put("check/web", `{"http":{"body":"ok"},"interval":"100ms","rise":2,"fall":2}`)
-	in.put("pool/web/policy", `{"policy":"multivalue","check":"web"}`)
 	in.put("zone/example.com/soa", `{"ns":["ns1.example.net."]}`)
 	in.put("zone/example.com/name/www/steer", `{"pool":"web"}`)
 	all := []string{"127.0.0.11", "127.0.0.12", "127.0.0.13"}
